@@ -1,0 +1,152 @@
+//! The live cells: the words in `meta` that the writer changes and every process reads. docs/concurrency in docs/design.md.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::format::directory::Cell;
+use crate::format::meta::{Counters, SPLITTING, cell};
+use crate::sys::Region;
+
+/// Typed access to the live cells of one store. Only the writer stores.
+#[derive(Debug)]
+pub(crate) struct Cells {
+    region: Region,
+}
+
+impl Cells {
+    /// `region` is the whole of `meta`.
+    pub(crate) fn new(region: Region) -> Cells {
+        Cells { region }
+    }
+
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    #[inline]
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        self.region.word(offset).expect("the cells lie within meta")
+    }
+
+    /// End of the last commit that anyone may see.
+    #[inline]
+    pub(crate) fn committed(&self) -> u64 {
+        self.word(cell::COMMITTED).load(Acquire)
+    }
+
+    /// Shows everything up to the counters' position to everyone, counters first (invariant I4).
+    pub(crate) fn publish(&self, counters: &Counters) {
+        let spare = self.spare(self.word(cell::COMMITTED).load(Relaxed));
+        for (i, word) in counters.words().into_iter().enumerate() {
+            self.word(spare + 8 * i).store(word, Relaxed);
+        }
+        self.word(cell::COMMITTED).store(counters.position, Release);
+    }
+
+    /// Which set of counters is not the one that holds for `committed`.
+    fn spare(&self, committed: u64) -> usize {
+        let [a, b] = cell::COUNTERS;
+        if self.word(a).load(Relaxed) == committed { b } else { a }
+    }
+
+    /// The counters that hold for the last commit, or None while it changes or if none of the two sets does.
+    pub(crate) fn counters(&self) -> Option<Counters> {
+        let committed = self.committed();
+        let [a, b] = cell::COUNTERS;
+        let set = if self.spare(committed) == a { b } else { a };
+        let mut words = [0; Counters::WORDS];
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = self.word(set + 8 * i).load(Acquire);
+        }
+        let counters = Counters::from_words(words);
+        (counters.position == committed && self.committed() == committed).then_some(counters)
+    }
+
+    #[inline]
+    pub(crate) fn directory(&self) -> Cell {
+        Cell(self.word(cell::DIRECTORY).load(Acquire))
+    }
+
+    pub(crate) fn set_directory(&self, to: Cell) {
+        self.word(cell::DIRECTORY).store(to.0, Release);
+    }
+
+    /// Up to where the log is known durable.
+    pub(crate) fn durable(&self) -> u64 {
+        self.word(cell::DURABLE).load(Acquire)
+    }
+
+    pub(crate) fn set_durable(&self, position: u64) {
+        self.word(cell::DURABLE).store(position, Release);
+    }
+
+    /// Position of the newest durable checkpoint.
+    pub(crate) fn checkpoint(&self) -> u64 {
+        self.word(cell::CHECKPOINT).load(Acquire)
+    }
+
+    pub(crate) fn set_checkpoint(&self, position: u64) {
+        self.word(cell::CHECKPOINT).store(position, Release);
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        self.word(cell::SEQUENCE).load(Acquire)
+    }
+
+    pub(crate) fn set_sequence(&self, sequence: u64) {
+        self.word(cell::SEQUENCE).store(sequence, Release);
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "page numbers are 32 bits wide")]
+    pub(crate) fn watermark(&self) -> u32 {
+        self.word(cell::WATERMARK).load(Acquire) as u32
+    }
+
+    pub(crate) fn set_watermark(&self, page: u32) {
+        self.word(cell::WATERMARK).store(u64::from(page), Release);
+    }
+
+    pub(crate) fn life(&self) -> u64 {
+        self.word(cell::LIFE).load(Acquire)
+    }
+
+    pub(crate) fn set_life(&self, life: u64) {
+        self.word(cell::LIFE).store(life, Release);
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "process ids are 32 bits wide")]
+    pub(crate) fn writer(&self) -> u32 {
+        self.word(cell::WRITER).load(Acquire) as u32
+    }
+
+    pub(crate) fn set_writer(&self, process: u32) {
+        self.word(cell::WRITER).store(u64::from(process), Release);
+    }
+
+    pub(crate) fn suspect(&self) -> bool {
+        self.word(cell::SUSPECT).load(Acquire) != 0
+    }
+
+    pub(crate) fn set_suspect(&self, suspect: bool) {
+        self.word(cell::SUSPECT).store(u64::from(suspect), Release);
+    }
+
+    /// Announces that page `from` splits into `zero` and `one`, both written, so that a successor can finish it.
+    pub(crate) fn begin_split(&self, from: u32, zero: u32, one: u32) {
+        let pair = u64::from(from) | u64::from(zero) << 32;
+        self.word(cell::SPLIT_FROM).store(pair, Relaxed);
+        self.word(cell::SPLIT_TO).store(u64::from(one) | SPLITTING, Release);
+    }
+
+    pub(crate) fn end_split(&self) {
+        self.word(cell::SPLIT_TO).store(0, Release);
+    }
+
+    /// The split under way: the page, and the two that replace it.
+    #[expect(clippy::cast_possible_truncation, reason = "page numbers are 32 bits wide")]
+    pub(crate) fn split(&self) -> Option<(u32, u32, u32)> {
+        let to = self.word(cell::SPLIT_TO).load(Acquire);
+        let pair = self.word(cell::SPLIT_FROM).load(Relaxed);
+        (to & SPLITTING != 0).then_some((pair as u32, (pair >> 32) as u32, to as u32))
+    }
+}

@@ -1,0 +1,218 @@
+//! The one error type, by what the caller can do about it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, by what the caller can do about it.
+///
+/// Nothing on disk has changed when a call fails, with two exceptions: after [`Error::Poisoned`] (and the [`Error::Io`]
+/// of the sync that caused it) the outcome of commits that were not yet durable is known only to the next open, and a
+/// commit that fails with [`Error::Full`] while its index pages were being reserved may be completed by a later write.
+///
+/// ```
+/// let dir = tempfile::tempdir()?;
+/// match mapstone::Store::open_read_only(dir.path().join("absent")) {
+///     Err(mapstone::Error::NotFound { path }) => println!("nothing at {}", path.display()),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call failed. Retry, or look at the path and the source.
+    Io {
+        /// What was being done: "open", "sync", "map"…
+        op: &'static str,
+        /// The file or directory it was done to.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Another handle, in this process or another, has the store open for writing.
+    Locked {
+        /// The store.
+        path: PathBuf,
+        /// The process that holds it, when known.
+        pid: Option<u32>,
+    },
+    /// A file does not hold what the format says it must. Restore it, or salvage what passes its checks.
+    Corrupt {
+        /// The damaged file.
+        file: PathBuf,
+        /// Byte offset of the damage in that file.
+        offset: u64,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The store was written by a release with a newer format.
+    Version {
+        /// The file that says so.
+        file: PathBuf,
+        /// The version it names.
+        found: u32,
+        /// The newest version this release reads.
+        supported: u32,
+    },
+    /// The path is something else: a file, or a directory with other content.
+    NotAStore {
+        /// The path that was opened.
+        path: PathBuf,
+        /// Why it was not taken for a store.
+        why: String,
+    },
+    /// There is no store at the path, and the options do not allow creating one.
+    NotFound {
+        /// The path that was opened.
+        path: PathBuf,
+    },
+    /// There is a store at the path, and [`Options::create_new`](crate::Options::create_new) asks for a new one.
+    AlreadyExists {
+        /// The path that was opened.
+        path: PathBuf,
+    },
+    /// A read-only open of a store that lost its power and was not recovered since. Open it for writing once.
+    NeedsRecovery {
+        /// The store.
+        path: PathBuf,
+    },
+    /// A key, a value or a name exceeds its limit.
+    TooLarge {
+        /// What is too large: "key", "value", "table name", "batch".
+        what: &'static str,
+        /// Its length in bytes.
+        len: u64,
+        /// The largest length allowed, in bytes.
+        max: u64,
+    },
+    /// A write on a handle that was opened read-only.
+    ReadOnly,
+    /// The disk, the quota or the file size limit is full. Nothing was committed; the write works again when there is space.
+    Full {
+        /// The file that could not grow.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A sync failed earlier, so nothing can be promised any more through this handle. Reads go on; open again to write.
+    Poisoned,
+    /// The handle was opened before a `fork` and is used to write in the child.
+    Forked,
+    /// The bytes of a value cannot be seen as the type that was asked for.
+    View {
+        /// The type that was asked for.
+        type_name: &'static str,
+        /// Length of the value in bytes.
+        len: usize,
+        /// Why not: size or alignment.
+        why: String,
+    },
+    /// There is no table of that name (any more).
+    NoSuchTable {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// An option, or a combination of options, that cannot be honoured.
+    InvalidOption {
+        /// The option.
+        option: &'static str,
+        /// Why not.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Wraps a failed call; a full disk, quota or file size limit becomes [`Error::Full`].
+    pub(crate) fn io(op: &'static str, path: impl AsRef<Path>, source: io::Error) -> Error {
+        let path = path.as_ref().to_path_buf();
+        match source.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Error::Full { path, source },
+            _ => Error::Io { op, path, source },
+        }
+    }
+
+    pub(crate) fn corrupt(
+        file: impl AsRef<Path>,
+        offset: u64,
+        expected: impl Into<String>,
+        found: impl fmt::Display,
+    ) -> Error {
+        Error::Corrupt {
+            file: file.as_ref().to_path_buf(),
+            offset,
+            expected: expected.into(),
+            found: found.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { op, path, source } => {
+                write!(f, "cannot {op} {}: {source}", path.display())
+            }
+            Error::Locked { path, pid: Some(pid) } => {
+                write!(f, "{} is open for writing by process {pid}", path.display())
+            }
+            Error::Locked { path, pid: None } => {
+                write!(f, "{} is open for writing by another handle", path.display())
+            }
+            Error::Corrupt { file, offset, expected, found } => write!(
+                f,
+                "{} is damaged at offset {offset}: expected {expected}, found {found}",
+                file.display()
+            ),
+            Error::Version { file, found, supported } => write!(
+                f,
+                "{} has format version {found}; this release reads up to {supported}",
+                file.display()
+            ),
+            Error::NotAStore { path, why } => {
+                write!(f, "{} is not a mapstone store: {why}", path.display())
+            }
+            Error::NotFound { path } => write!(f, "there is no store at {}", path.display()),
+            Error::AlreadyExists { path } => {
+                write!(f, "there is already a store at {}", path.display())
+            }
+            Error::NeedsRecovery { path } => write!(
+                f,
+                "{} was not closed cleanly and must be opened for writing once",
+                path.display()
+            ),
+            Error::TooLarge { what, len, max } => {
+                write!(f, "{what} of {len} bytes is larger than the {max} allowed")
+            }
+            Error::ReadOnly => f.write_str("the store was opened read-only"),
+            Error::Full { path, source } => {
+                write!(f, "no space for {}: {source}", path.display())
+            }
+            Error::Poisoned => f.write_str("an earlier sync failed; open the store again to write"),
+            Error::Forked => {
+                f.write_str("the store was opened before a fork by the parent process")
+            }
+            Error::View { type_name, len, why } => {
+                write!(f, "a value of {len} bytes cannot be seen as {type_name}: {why}")
+            }
+            Error::NoSuchTable { name } => write!(f, "there is no table named {name:?}"),
+            Error::InvalidOption { option, why } => write!(f, "option {option}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } | Error::Full { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A page of the index: one line of header and 63 lines of four slots; a slot is two words.
+//!
+//! `cur` holds the position of a key's newest version and the low 20 of the 40 stored hash bits, `prev` that of its newest
+//! version known durable when it was overwritten (the slot rule) and the high 20 bits.
+
+use super::PAGE_BYTES;
+use super::hash::Hash;
+
+/// Bytes of a line: what memory moves at once.
+pub(crate) const LINE: usize = 64;
+/// Lines that hold slots.
+pub(crate) const LINES: usize = PAGE_BYTES / LINE - 1;
+/// Slots of a line.
+pub(crate) const LINE_SLOTS: usize = 4;
+/// Words of a page.
+pub(crate) const WORDS: usize = PAGE_BYTES / 8;
+
+/// Word offsets in the header line.
+pub(crate) const MAGIC_WORD: usize = 0;
+pub(crate) const PREFIX_WORD: usize = 1;
+pub(crate) const SHAPE_WORD: usize = 2;
+pub(crate) const BIRTH_WORD: usize = 3;
+
+const MAGIC: u64 = 0x6761_506D; // "mPag"
+const TAG_SHIFT: u32 = 44;
+const POSITION_MASK: u64 = (1 << TAG_SHIFT) - 1;
+const TAG_MASK: u64 = 0xF_FFFF;
+
+/// The header line of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageHeader {
+    pub(crate) number: u32,
+    /// The hash bits that all keys of the page share, as a number.
+    pub(crate) prefix: u64,
+    /// How many bits these are.
+    pub(crate) depth: u32,
+    /// The next page of a chain; 0 for none.
+    pub(crate) next: u32,
+    /// The checkpoint sequence at which the page was written.
+    pub(crate) birth: u64,
+}
+
+impl PageHeader {
+    pub(crate) fn encode(&self) -> [u64; 4] {
+        [
+            MAGIC | u64::from(self.number) << 32,
+            self.prefix,
+            u64::from(self.depth) | u64::from(self.next) << 32,
+            self.birth,
+        ]
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "fields are cut out of wider words")]
+    pub(crate) fn decode(words: [u64; 4]) -> Option<PageHeader> {
+        (words[0] as u32 == MAGIC as u32).then_some(PageHeader {
+            number: (words[0] >> 32) as u32,
+            prefix: words[1],
+            depth: words[2] as u32,
+            next: (words[2] >> 32) as u32,
+            birth: words[3],
+        })
+    }
+}
+
+/// The tag of `cur` and the tag of `prev` for one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tags {
+    pub(crate) cur: u64,
+    pub(crate) prev: u64,
+}
+
+impl Tags {
+    #[inline]
+    pub(crate) fn of(hash: Hash) -> Tags {
+        let stored = hash.stored();
+        Tags { cur: (stored & TAG_MASK) << TAG_SHIFT, prev: (stored >> 20) << TAG_SHIFT }
+    }
+
+    /// The `cur` word for a version at `position`.
+    #[inline]
+    pub(crate) fn cur_word(self, position: u64) -> u64 {
+        self.cur | position >> 4 & POSITION_MASK
+    }
+
+    /// The `prev` word for a version at `position`.
+    #[inline]
+    pub(crate) fn prev_word(self, position: u64) -> u64 {
+        self.prev | position >> 4 & POSITION_MASK
+    }
+
+    /// The slot's `cur` word carries this key's tag.
+    #[inline]
+    pub(crate) fn is_cur(self, word: u64) -> bool {
+        word & !POSITION_MASK == self.cur
+    }
+
+    /// The slot's `prev` word carries this key's tag.
+    #[inline]
+    pub(crate) fn is_prev(self, word: u64) -> bool {
+        word & !POSITION_MASK == self.prev
+    }
+}
+
+/// The 40 stored hash bits of a used slot.
+#[inline]
+pub(crate) fn stored(cur: u64, prev: u64) -> u64 {
+    cur >> TAG_SHIFT | prev >> TAG_SHIFT << 20
+}
+
+/// The line at which the probe for a key starts.
+///
+/// The multiplication makes every stored bit below count, so that keys spread over all lines however deep the page is.
+#[inline]
+pub(crate) fn start_line(stored: u64) -> usize {
+    let mixed = (stored & TAG_MASK).wrapping_mul(0x9_E375) & TAG_MASK;
+    #[expect(clippy::cast_possible_truncation, reason = "below LINES")]
+    let line = (mixed * LINES as u64 >> 20) as usize;
+    line
+}
+
+/// Word offset in the page of the first slot of a line.
+#[inline]
+pub(crate) fn line_word(line: usize) -> usize {
+    (line + 1) * (LINE / 8)
+}
+
+/// The position that a slot word holds, or None when it holds none: the one nearest to `reference` with its low 44 bits.
+///
+/// Live positions span less than half the window of 256 TiB on either side of the log's end.
+#[inline]
+pub(crate) fn position(word: u64, reference: u64) -> Option<u64> {
+    let low = word & POSITION_MASK;
+    if low == 0 {
+        return None;
+    }
+    let units = reference >> 4;
+    let distance = (low.wrapping_sub(units) << 20).cast_signed() >> 20;
+    Some(units.wrapping_add_signed(distance) << 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_rebuilt_on_both_sides_of_the_reference_and_across_the_window() {
+        let tags = Tags::of(Hash(0x0123_4567_89AB_CDEF));
+        for reference in [1u64 << 20, 1 << 47, (1 << 48) - 64, 1 << 48, (7 << 48) + 4096] {
+            for distance in [0i64, 16, -16, 1 << 40, -(1 << 40), (1 << 46), -(1 << 46)] {
+                let Some(at) = reference.checked_add_signed(distance) else { continue };
+                if at >> 4 & POSITION_MASK == 0 {
+                    continue;
+                }
+                assert_eq!(position(tags.cur_word(at), reference), Some(at));
+                assert_eq!(position(tags.prev_word(at), reference), Some(at));
+            }
+        }
+        assert_eq!(position(tags.cur_word(0), 1 << 20), None);
+    }
+
+    #[test]
+    fn a_slot_holds_all_forty_stored_bits() {
+        let hash = Hash(0xFEDC_BA98_7654_3210);
+        let tags = Tags::of(hash);
+        assert_eq!(stored(tags.cur_word(64), tags.prev_word(0)), hash.stored());
+        assert!(tags.is_cur(tags.cur_word(4096)) && tags.is_prev(tags.prev_word(4096)));
+        let other = Tags::of(Hash(hash.0 ^ 1 << 63));
+        assert!(other.is_cur(tags.cur_word(64)) && !other.is_prev(tags.prev_word(64)));
+    }
+
+    #[test]
+    fn keys_of_a_deep_page_start_on_all_lines() {
+        let mut seen = [0; LINES];
+        for low in 0..4096 {
+            seen[start_line(0xABCD_E000 + low)] += 1;
+        }
+        assert!(seen.iter().all(|count| (30..110).contains(count)), "{seen:?}");
+    }
+
+    #[test]
+    fn a_header_survives_its_encoding() {
+        let header = PageHeader { number: 7, prefix: 0x1FF, depth: 9, next: 12, birth: 3 };
+        assert_eq!(PageHeader::decode(header.encode()), Some(header));
+        assert_eq!(PageHeader::decode([0; 4]), None);
+    }
+}

@@ -1,0 +1,422 @@
+//! The store's handle: what a program opens, clones, and lets go.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytemuck::NoUninit;
+
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::format::position::Position;
+use crate::keyspace::Keyspace;
+use crate::options::Options;
+use crate::snapshot::Snapshot;
+use crate::stats::{Stats, Verification};
+use crate::store::{Background, DEFAULT_TABLE, Engine};
+use crate::sys::Disk;
+use crate::table::Table;
+use crate::value::Value;
+
+/// An open store. Cheap to clone, and may be used from any number of threads; the last clone to go closes it.
+///
+/// Its own methods work on the table without a name; [`Store::table`] gives the others.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let store = mapstone::Store::open(dir.path().join("db"))?;
+/// store.put("greeting", "hello")?;
+/// let writer = store.clone();
+/// std::thread::spawn(move || writer.put("farewell", "bye")).join().expect("no panic")?;
+/// assert_eq!(store.get("farewell")?.as_deref(), Some(&b"bye"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+/// What all clones, tables, batches and snapshots of one open store share.
+pub(crate) struct Handle {
+    engine: Arc<Engine>,
+}
+
+impl Handle {
+    #[inline]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Without a clean record the next open recovers, so a failure here loses nothing. `Store::close` reports it.
+        let _ = self.engine.close();
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("path", &self.engine.path()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path())
+            .field("read_only", &self.is_read_only())
+            .field("position", &self.position())
+            .finish()
+    }
+}
+
+impl Store {
+    /// Opens the store in the directory `path` for writing, and creates it if it is not there.
+    ///
+    /// This handle is the one writer until it is closed; readers may come and go in any process. A store that was not closed
+    /// cleanly is recovered: after a killed process in milliseconds, after a power cut in the time it takes to read the log
+    /// since the last checkpoint and the index once. After a clean close opening takes the same time at every size.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// assert!(!store.is_read_only());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Locked`](crate::Error::Locked) while another handle writes, [`Error::NotAStore`](crate::Error::NotAStore),
+    /// [`Error::Version`](crate::Error::Version), [`Error::Corrupt`](crate::Error::Corrupt),
+    /// [`Error::Full`](crate::Error::Full), [`Error::Io`](crate::Error::Io).
+    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
+        Options::new().open(path)
+    }
+
+    /// Opens the store in the directory `path` for reading, beside a writer or not. Needs no permission to write.
+    ///
+    /// The handle sees every commit as soon as it is published, in whichever process.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("db");
+    /// let writer = mapstone::Store::open(&path)?;
+    /// let reader = mapstone::Store::open_read_only(&path)?;
+    /// writer.put("key", "value")?;
+    /// assert_eq!(reader.get("key")?.as_deref(), Some(&b"value"[..]));
+    /// assert!(reader.put("key", "other").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::NeedsRecovery`](crate::Error::NeedsRecovery) after a power cut
+    /// when nobody has opened the store for writing since, and those of [`Store::open`] but `Locked` and `Full`.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
+        Options::new().open_read_only(path)
+    }
+
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Store> {
+        let engine = Arc::new(Engine::open(disk, options)?);
+        if options.background {
+            Background::start(&engine);
+        }
+        Ok(Store { handle: Arc::new(Handle { engine }) })
+    }
+
+    pub(crate) fn open_read_only_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Store> {
+        let engine = Arc::new(Engine::open_read_only(disk, options)?);
+        Ok(Store { handle: Arc::new(Handle { engine }) })
+    }
+
+    #[inline]
+    fn engine(&self) -> &Engine {
+        self.handle.engine()
+    }
+
+    #[inline]
+    fn keyspace(&self) -> Keyspace<'_> {
+        Keyspace { engine: self.engine(), table: DEFAULT_TABLE }
+    }
+
+    /// The directory of the store.
+    pub fn path(&self) -> &Path {
+        self.engine().path()
+    }
+
+    /// This handle was opened read-only.
+    pub fn is_read_only(&self) -> bool {
+        !self.engine().is_writer()
+    }
+
+    /// Position of the last commit that this handle sees.
+    pub fn position(&self) -> Position {
+        Position(self.engine().committed())
+    }
+
+    /// The value of `key`, borrowed from the mapping; None if there is none. Makes no system call, takes no lock, writes no
+    /// shared memory.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// store.put("key", "value")?;
+    /// assert_eq!(&*store.get("key")?.expect("just put"), b"value");
+    /// assert!(store.get("other")?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt), and [`Error::Io`](crate::Error::Io) when a segment cannot be mapped.
+    #[inline]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'_>>> {
+        self.keyspace().get(key.as_ref(), self.engine().committed())
+    }
+
+    /// True if `key` has a value.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    #[inline]
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.keyspace().contains(key.as_ref(), self.engine().committed())
+    }
+
+    /// The values of many keys at one position, in their order; several times faster than one by one.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// store.put("a", "1")?;
+    /// store.put("b", "2")?;
+    /// let values = store.get_many(&["b", "x", "a"])?;
+    /// assert_eq!(values[0].as_deref(), Some(&b"2"[..]));
+    /// assert!(values[1].is_none());
+    /// assert_eq!(values[2].as_deref(), Some(&b"1"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value<'_>>>> {
+        self.keyspace().get_many(keys, self.engine().committed())
+    }
+
+    /// Gives `key` a value, as a commit of its own.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// store.put(b"key", [1, 2, 3])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) for a key above 65,535 bytes or a value above 4 GiB - 1, and those of
+    /// [`Batch::commit_with`].
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        self.keyspace().put(key.as_ref(), value.as_ref())
+    }
+
+    /// Deletes `key`, as a commit of its own; false if it had no value, in which case nothing is written.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// store.put("key", "value")?;
+    /// assert!(store.delete("key")?);
+    /// assert!(!store.delete("key")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.keyspace().delete(key.as_ref())
+    }
+
+    /// Gives `key` a value of `len` bytes that `fill` writes straight into the mapped log; they are zero before.
+    ///
+    /// `fill` runs under the writer lock: it must not write to this store. If it panics nothing is committed.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// store.put_with("squares", 100, |bytes| {
+    ///     for (i, byte) in (0u8..10).zip(bytes) {
+    ///         *byte = i * i;
+    ///     }
+    /// })?;
+    /// assert_eq!(store.get("squares")?.expect("just put")[9], 81);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub fn put_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<()> {
+        self.keyspace().put_with(key.as_ref(), len, fill)
+    }
+
+    /// Gives `key` the bytes of `value`, to be read with [`Value::view`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// store.put_pod("counter", &7u64)?;
+    /// assert_eq!(*store.get("counter")?.expect("just put").view::<u64>()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Store::put`], and [`Error::View`](crate::Error::View) for a type that needs an alignment above 16.
+    pub fn put_pod<T: NoUninit>(&self, key: impl AsRef<[u8]>, value: &T) -> Result<()> {
+        self.keyspace().put_slice(key.as_ref(), std::slice::from_ref(value))
+    }
+
+    /// Gives `key` the bytes of `values`, to be read with [`Value::view_slice`].
+    ///
+    /// # Errors
+    /// As [`Store::put_pod`].
+    pub fn put_slice<T: NoUninit>(&self, key: impl AsRef<[u8]>, values: &[T]) -> Result<()> {
+        self.keyspace().put_slice(key.as_ref(), values)
+    }
+
+    /// An empty batch.
+    pub fn batch(&self) -> Batch {
+        Batch::new(Arc::clone(&self.handle))
+    }
+
+    /// Makes everything committed so far durable, and returns up to where that is.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// store.put("key", "value")?;
+    /// assert_eq!(store.sync()?, store.position());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when the sync fails and [`Error::Poisoned`](crate::Error::Poisoned) ever after;
+    /// [`Error::ReadOnly`](crate::Error::ReadOnly).
+    pub fn sync(&self) -> Result<Position> {
+        self.engine().sync().map(Position)
+    }
+
+    /// Makes everything committed so far durable, index included, so that recovery after a power cut starts here.
+    ///
+    /// Checkpoints are made by themselves; this is for those who want one at a given moment.
+    ///
+    /// # Errors
+    /// As [`Store::sync`], and [`Error::Full`](crate::Error::Full), after which the checkpoint before stays in force.
+    pub fn checkpoint(&self) -> Result<Position> {
+        self.engine().checkpoint().map(Position)
+    }
+
+    /// The store as of the last commit, to be read for as long as one likes.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// store.put("key", "old")?;
+    /// let snapshot = store.snapshot()?;
+    /// store.put("key", "new")?;
+    /// assert_eq!(snapshot.get("key")?.as_deref(), Some(&b"old"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// None at present; reserved for registering the snapshot with other processes.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Ok(Snapshot::new(Arc::clone(&self.handle), DEFAULT_TABLE, self.engine().committed()))
+    }
+
+    /// The table `name`, created if need be: a keyspace of its own. Names have 1 to 255 bytes.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// let users = store.table("users")?;
+    /// users.put("7", "Ada")?;
+    /// assert!(store.get("7")?.is_none());
+    /// assert_eq!(store.tables()?, ["users"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Store::put`]; through a read-only handle [`Error::NoSuchTable`](crate::Error::NoSuchTable) if it does not exist.
+    pub fn table(&self, name: &str) -> Result<Table> {
+        let id = self.engine().open_table(name)?;
+        Ok(Table::new(Arc::clone(&self.handle), id, name))
+    }
+
+    /// Names of all named tables, sorted.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn tables(&self) -> Result<Vec<String>> {
+        self.engine().table_names(self.engine().committed())
+    }
+
+    /// Drops a table with all its keys, in one commit; false if there is none of that name.
+    ///
+    /// Visits every key of the store once, and writes a tombstone for each key of the table. Snapshots still see the table;
+    /// a [`Table`] of it that is still around fails to write.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub fn drop_table(&self, name: &str) -> Result<bool> {
+        self.engine().drop_table(name)
+    }
+
+    /// Figures about the store as of the last commit.
+    ///
+    /// # Errors
+    /// As [`Store::get`], and [`Error::Io`](crate::Error::Io) when the files cannot be listed.
+    pub fn stats(&self) -> Result<Stats> {
+        self.engine().stats()
+    }
+
+    /// Reads every record, index page and checkpoint, and says exactly what is wrong where. Takes as long as reading all
+    /// files; writes through this handle wait meanwhile.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// store.put("key", "value")?;
+    /// let verification = store.verify()?;
+    /// assert!(verification.is_ok(), "{:?}", verification.damage);
+    /// assert_eq!(verification.entries, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Damage is part of the result and no error; [`Error::Io`](crate::Error::Io) when a file cannot be read.
+    pub fn verify(&self) -> Result<Verification> {
+        self.engine().verify().map(Verification::from)
+    }
+
+    /// Closes the store and reports what `drop` would swallow. If clones, tables, batches or snapshots are still around, they
+    /// keep it open, and the last of them closes it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// store.put("key", "value")?;
+    /// store.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Store::checkpoint`]. The next open recovers, and finds every commit that was durable.
+    pub fn close(self) -> Result<()> {
+        match Arc::into_inner(self.handle) {
+            Some(handle) => handle.engine.close(),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The index file in memory: chunks that double in size, each mapped once, so that growth moves nothing.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Error, Result};
+use crate::format::page::WORDS;
+use crate::format::{PAGE, PAGE_BYTES};
+use crate::sys::{Access, File, Region};
+
+/// Pages of the first chunk, and of the second; each further one is as large as all before it.
+const FIRST: u32 = 16;
+const CHUNKS: usize = 29;
+
+/// The mapped pages of the index file.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    access: Access,
+    regions: [OnceLock<Region>; CHUNKS],
+    /// Pages that the file is known to have. A chunk is mapped beyond the file's end, where a touch would be fatal (U4).
+    backed: AtomicU32,
+}
+
+/// Chunk of a page, and its number in the chunk.
+#[inline]
+fn place(page: u32) -> (usize, u32) {
+    let chunk = u32::BITS - (page / FIRST).leading_zeros();
+    (chunk as usize, page - first_page(chunk))
+}
+
+#[inline]
+fn first_page(chunk: u32) -> u32 {
+    if chunk == 0 { 0 } else { FIRST << (chunk - 1) }
+}
+
+fn chunk_pages(chunk: u32) -> u64 {
+    u64::from(FIRST) << chunk.saturating_sub(1)
+}
+
+impl Chunks {
+    pub(crate) fn new(file: Arc<dyn File>, path: PathBuf, access: Access) -> Chunks {
+        let regions = [const { OnceLock::new() }; CHUNKS];
+        Chunks { file, path, access, regions, backed: AtomicU32::new(0) }
+    }
+
+    pub(crate) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// The words of one page, or None when the file does not reach that far.
+    #[inline]
+    pub(crate) fn page(&self, page: u32) -> Result<Option<&[AtomicU64]>> {
+        self.run(page, 1, WORDS)
+    }
+
+    /// `words` words from the start of `page`, which lie in `pages` pages of one chunk; None when they do not.
+    #[inline]
+    pub(crate) fn run(&self, page: u32, pages: u32, words: usize) -> Result<Option<&[AtomicU64]>> {
+        let Some(end) = page.checked_add(pages) else { return Ok(None) };
+        if end > self.backed.load(Acquire) && !self.refresh(end)? {
+            return Ok(None);
+        }
+        let (chunk, index) = place(page);
+        let region = match self.regions[chunk].get() {
+            Some(region) => region,
+            None => self.map(chunk)?,
+        };
+        Ok(region.words(index as usize * PAGE_BYTES, words))
+    }
+
+    /// Prefetches a line of a page, if it is mapped.
+    #[inline]
+    pub(crate) fn prefetch(&self, page: u32, offset: usize) {
+        let (chunk, index) = place(page);
+        if let Some(region) = self.regions[chunk].get() {
+            region.prefetch(index as usize * PAGE_BYTES + offset);
+        }
+    }
+
+    /// Looks how far the file reaches now; true if that is at least `pages`.
+    #[cold]
+    fn refresh(&self, pages: u32) -> Result<bool> {
+        let len = self.file.len().map_err(|e| Error::io("stat", &self.path, e))?;
+        let backed = u32::try_from(len / PAGE).unwrap_or(u32::MAX);
+        self.backed.fetch_max(backed, Release);
+        Ok(backed >= pages)
+    }
+
+    #[cold]
+    fn map(&self, chunk: usize) -> Result<&Region> {
+        #[expect(clippy::cast_possible_truncation, reason = "below CHUNKS")]
+        let number = chunk as u32;
+        let offset = u64::from(first_page(number)) * PAGE;
+        let len = usize::try_from(chunk_pages(number) * PAGE).expect("a 64-bit target");
+        let region =
+            self.file.map(offset, len, self.access).map_err(|e| Error::io("map", &self.path, e))?;
+        Ok(self.regions[chunk].get_or_init(|| region))
+    }
+
+    /// Pages that the file has.
+    pub(crate) fn backed(&self) -> Result<u32> {
+        self.refresh(0)?;
+        Ok(self.backed.load(Relaxed))
+    }
+
+    /// Reserves blocks for at least `pages` pages, and an eighth more so that growth is rare.
+    pub(crate) fn grow(&self, pages: u32) -> Result<()> {
+        if pages <= self.backed.load(Relaxed) {
+            return Ok(());
+        }
+        let to = u64::from(pages) + u64::from(pages / 8);
+        let to = to.next_multiple_of(u64::from(FIRST)).min(u64::from(u32::MAX));
+        let grow = |pages: u64| self.file.grow(pages * PAGE);
+        // When there is no room for more than is needed, what is needed may still fit.
+        grow(to)
+            .or_else(|_| grow(u64::from(pages)))
+            .map_err(|e| Error::io("grow", &self.path, e))?;
+        self.refresh(0).map(|_| ())
+    }
+
+    /// The first page from `from` on at which `pages` pages lie in one chunk.
+    pub(crate) fn contiguous(from: u32, pages: u32) -> Option<u32> {
+        let (mut chunk, index) = place(from);
+        if u64::from(index) + u64::from(pages) <= chunk_pages(u32::try_from(chunk).ok()?) {
+            return Some(from);
+        }
+        loop {
+            chunk += 1;
+            let number = u32::try_from(chunk).ok()?;
+            if chunk >= CHUNKS {
+                return None;
+            }
+            if chunk_pages(number) >= u64::from(pages) {
+                return Some(first_page(number));
+            }
+        }
+    }
+
+    /// Makes the pages before `end` durable that this handle may have changed.
+    pub(crate) fn sync(&self, end: u32) -> Result<()> {
+        for (chunk, region) in (0..).zip(&self.regions) {
+            let first = first_page(chunk);
+            if first >= end {
+                break;
+            }
+            let pages = u64::from(end - first).min(chunk_pages(chunk));
+            if let Some(region) = region.get() {
+                let len = usize::try_from(pages * PAGE).expect("a 64-bit target");
+                region.sync(0, len).map_err(|e| Error::io("sync", &self.path, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks the pages before `end` dirty again, whatever a failed sync made of them.
+    pub(crate) fn redirty(&self, end: u32) -> Result<()> {
+        for page in 0..end {
+            if self.page(page)?.is_some() {
+                let (chunk, index) = place(page);
+                if let Some(region) = self.regions[chunk].get() {
+                    region.redirty(index as usize * PAGE_BYTES, PAGE_BYTES);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_cover_all_pages_without_gap() {
+        let mut expected = 0u64;
+        for chunk in 0..u32::try_from(CHUNKS).expect("small") {
+            let first = first_page(chunk);
+            assert_eq!(u64::from(first), expected);
+            assert_eq!(place(first), (chunk as usize, 0));
+            expected += chunk_pages(chunk);
+        }
+        assert_eq!(expected, 1 << 32);
+        assert_eq!(place(u32::MAX).0, CHUNKS - 1);
+    }
+
+    #[test]
+    fn runs_stay_within_a_chunk() {
+        assert_eq!(Chunks::contiguous(3, 4), Some(3));
+        assert_eq!(Chunks::contiguous(15, 2), Some(16));
+        assert_eq!(Chunks::contiguous(20, 30), Some(32));
+        assert_eq!(Chunks::contiguous(u32::MAX, 2), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! Changing the index: a slot goes from empty to used and from one version of its key to the next; nothing else in place.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::error::Result;
+use crate::format::hash::Hash;
+use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_line};
+
+use super::Index;
+use super::allocate::{Allocator, Captured};
+use super::build::MAX_PROBE;
+use super::probe::slots;
+
+/// Where a key's slot is. Good until the next split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    page: u32,
+    word: u32,
+    splits: u64,
+}
+
+/// The one writer's side of the index.
+#[derive(Debug)]
+pub(crate) struct Editor {
+    pub(super) allocator: Allocator,
+    pub(super) splits: u64,
+}
+
+impl Editor {
+    /// `live` is the number of pages that the directory leads to.
+    pub(crate) fn new(live: u64) -> Editor {
+        Editor { allocator: Allocator::new(live), splits: 0 }
+    }
+
+    /// Pages that the directory leads to.
+    pub(crate) fn live(&self) -> u64 {
+        self.allocator.live
+    }
+
+    /// Pages that wait for a checkpoint before they can be used again.
+    pub(crate) fn garbage(&self, index: &Index) -> u64 {
+        index.garbage(&self.allocator)
+    }
+
+    /// Makes room for `new_keys` insertions, so that none of them finds the disk full.
+    pub(crate) fn ensure(&self, index: &Index, new_keys: usize) -> Result<()> {
+        index.ensure(&self.allocator, new_keys)
+    }
+
+    pub(crate) fn capture(&mut self, index: &Index) -> Result<Captured> {
+        index.capture(&mut self.allocator)
+    }
+
+    pub(crate) fn release(&mut self, index: &Index, captured: &Captured) -> Result<()> {
+        index.release(&mut self.allocator, captured)
+    }
+
+    /// The slot that `place` is.
+    fn slot<'a>(index: &'a Index, place: Place) -> Result<(&'a AtomicU64, &'a AtomicU64)> {
+        let words = index.page(place.page)?;
+        Ok((&words[place.word as usize], &words[place.word as usize + 1]))
+    }
+
+    /// Finds the slot of a key: the first for whose position `is` gives something.
+    pub(crate) fn locate<T>(
+        &self,
+        index: &Index,
+        hash: Hash,
+        reference: u64,
+        mut is: impl FnMut(u64) -> Result<Option<T>>,
+    ) -> Result<Option<(Place, T)>> {
+        for page in index.chain(index.entry(hash)?) {
+            let (page, words) = page?;
+            let found = slots(words, hash, reference, |word, at| {
+                let word = u32::try_from(word).expect("a word of a page");
+                let place = Place { page, word, splits: self.splits };
+                is(at).map(|found| found.map(|found| (place, found))).transpose()
+            });
+            if found.is_some() {
+                return found.transpose();
+            }
+        }
+        Ok(None)
+    }
+
+    /// The slot may have moved since it was located.
+    pub(crate) fn stale(&self, place: Place) -> bool {
+        place.splits != self.splits
+    }
+
+    /// Overwrites a slot with a newer version of its key, by the slot rule (invariant I5): `prev` takes the old version only
+    /// if that is known durable, so that it never dangles.
+    pub(crate) fn replace(
+        &self,
+        index: &Index,
+        place: Place,
+        hash: Hash,
+        version: u64,
+        durable: u64,
+    ) -> Result<()> {
+        debug_assert!(!self.stale(place));
+        let tags = Tags::of(hash);
+        let (cur, prev) = Self::slot(index, place)?;
+        if let Some(old) = position(cur.load(Relaxed), version)
+            && old < durable
+        {
+            prev.store(tags.prev_word(old), Relaxed);
+        }
+        cur.store(tags.cur_word(version), Release);
+        Ok(())
+    }
+
+    /// Adds a slot for a key that has none.
+    pub(crate) fn insert(&mut self, index: &Index, hash: Hash, version: u64) -> Result<()> {
+        loop {
+            let entry = index.entry(hash)?;
+            let words = index.page(entry.page())?;
+            if let Some(word) = vacancy(words, hash, version) {
+                let tags = Tags::of(hash);
+                words[word + 1].store(tags.prev_word(0), Relaxed);
+                words[word].store(tags.cur_word(version), Release);
+                return Ok(());
+            }
+            self.make_room(index, hash, entry)?;
+        }
+    }
+}
+
+/// Word offset of the slot that a new key takes: the first empty one, or one that a power cut has left without a version
+/// and whose stored hash bits are the same.
+fn vacancy(words: &[AtomicU64], hash: Hash, reference: u64) -> Option<usize> {
+    let tags = Tags::of(hash);
+    let mut line = start_line(hash.stored());
+    for _ in 0..MAX_PROBE {
+        let first = line_word(line);
+        for slot in 0..LINE_SLOTS {
+            let word = first + 2 * slot;
+            let cur = words[word].load(Acquire);
+            let dead = tags.is_cur(cur)
+                && tags.is_prev(words[word + 1].load(Relaxed))
+                && position(cur, reference).is_none();
+            if cur == 0 || dead {
+                return Some(word);
+            }
+        }
+        line = if line + 1 == LINES { 0 } else { line + 1 };
+    }
+    None
+}

@@ -1,0 +1,110 @@
+//! The hash index: directory, pages, slots. Extendible hashing (Fagin et al., 1979) that knows nothing of the log:
+//! the caller passes the match of a key and the position of its newest version.
+
+mod allocate;
+mod build;
+mod chunks;
+mod edit;
+mod probe;
+mod restore;
+mod split;
+mod walk;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+pub(crate) use allocate::Captured;
+pub(crate) use chunks::Chunks;
+pub(crate) use edit::{Editor, Place};
+pub(crate) use probe::{First, Probe};
+
+use crate::cells::Cells;
+use crate::error::{Error, Result};
+use crate::format::PAGE;
+use crate::format::directory::{Cell, ENTRY, Entry, MAX_DEPTH};
+use crate::format::hash::Hash;
+use crate::format::page::{BIRTH_WORD, MAGIC_WORD, PREFIX_WORD, PageHeader, SHAPE_WORD};
+
+/// The index of one store as one handle sees it.
+#[derive(Debug)]
+pub(crate) struct Index {
+    cells: Arc<Cells>,
+    chunks: Chunks,
+}
+
+/// Pages of a directory of 2^`depth` entries.
+fn directory_pages(depth: u32) -> u32 {
+    u32::try_from((ENTRY << depth).div_ceil(PAGE)).unwrap_or(u32::MAX)
+}
+
+/// The header line of a page.
+fn header(words: &[AtomicU64]) -> Option<PageHeader> {
+    let word = |at: usize| words[at].load(Relaxed);
+    PageHeader::decode([word(MAGIC_WORD), word(PREFIX_WORD), word(SHAPE_WORD), word(BIRTH_WORD)])
+}
+
+impl Index {
+    pub(crate) fn new(cells: Arc<Cells>, chunks: Chunks) -> Index {
+        Index { cells, chunks }
+    }
+
+    /// Bytes of the index file.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        Ok(u64::from(self.chunks.backed()?) * PAGE)
+    }
+
+    /// Makes all pages durable that this handle may have changed.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.chunks.sync(self.cells.watermark())
+    }
+
+    /// Marks all pages dirty, whatever a failed sync made of them.
+    pub(crate) fn redirty(&self) -> Result<()> {
+        self.chunks.redirty(self.cells.watermark())
+    }
+
+    /// The words of the directory that `cell` names; None when it names something impossible.
+    #[inline]
+    fn directory(&self, cell: Cell) -> Result<Option<&[AtomicU64]>> {
+        let depth = cell.depth();
+        if depth > MAX_DEPTH {
+            return Ok(None);
+        }
+        self.chunks.run(cell.page(), directory_pages(depth), 1 << depth)
+    }
+
+    /// The directory as it is now, for the writer, whom nobody disturbs.
+    fn current(&self) -> Result<(Cell, &[AtomicU64])> {
+        let cell = self.cells.directory();
+        let words = self.directory(cell)?.ok_or_else(|| self.bad_directory(cell))?;
+        Ok((cell, words))
+    }
+
+    /// The entry for `hash` as it is now, for the writer.
+    fn entry(&self, hash: Hash) -> Result<Entry> {
+        let (cell, words) = self.current()?;
+        #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
+        let index = hash.prefix(cell.depth()) as usize;
+        Ok(Entry(words[index].load(Acquire)))
+    }
+
+    /// The words of a page that an entry names.
+    fn page(&self, page: u32) -> Result<&[AtomicU64]> {
+        self.chunks.page(page)?.ok_or_else(|| self.bad_page(page))
+    }
+
+    #[cold]
+    fn bad_directory(&self, cell: Cell) -> Error {
+        let found = format!("page {}, depth {}", cell.page(), cell.depth());
+        let meta = self.chunks.path().with_file_name("meta");
+        let at = crate::format::meta::cell::DIRECTORY as u64;
+        Error::corrupt(meta, at, "the place of a directory within the index", found)
+    }
+
+    #[cold]
+    fn bad_page(&self, page: u32) -> Error {
+        let offset = u64::from(page) * PAGE;
+        Error::corrupt(self.chunks.path(), offset, "an index page", "bytes that are none")
+    }
+}

@@ -1,0 +1,206 @@
+//! Looking a key up, in any process, while a writer works: probe, then check that nothing moved meanwhile.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicU64, fence};
+
+use crate::error::Result;
+use crate::format::directory::{Cell, ENTRY, Entry};
+use crate::format::hash::Hash;
+use crate::format::page::{
+    LINE, LINE_SLOTS, LINES, SHAPE_WORD, Tags, line_word, position, start_line,
+};
+use crate::format::{PAGE, PAGE_BYTES};
+
+use super::Index;
+
+/// Longest chain that is followed: 4 GiB of keys that collide in all stored bits.
+const MAX_CHAIN: u32 = 1 << 20;
+
+/// What the writer and the reader have loaded on the way to a page; kept to see whether it changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe {
+    hash: Hash,
+    cell: Cell,
+    entry: Entry,
+}
+
+impl Probe {
+    /// What the directory says.
+    pub(crate) fn entry(&self) -> Entry {
+        self.entry
+    }
+}
+
+/// What a first look at a page says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    /// The first slot with the key's tag holds this position.
+    Candidate(u64),
+    /// No slot has the tag, and nothing moved meanwhile.
+    Absent,
+    /// Only a full lookup can say.
+    Unsure,
+}
+
+/// Visits the slots on the probe path of one page that carry the tags; `visit` gets the word offset and the position.
+/// Returns what `visit` returned, or None at the first empty slot or after all lines.
+#[inline]
+pub(super) fn slots<T>(
+    words: &[AtomicU64],
+    hash: Hash,
+    reference: u64,
+    mut visit: impl FnMut(usize, u64) -> Option<T>,
+) -> Option<T> {
+    let tags = Tags::of(hash);
+    let mut line = start_line(hash.stored());
+    for _ in 0..LINES {
+        let first = line_word(line);
+        let line_words = &words[first..first + 2 * LINE_SLOTS];
+        for slot in 0..LINE_SLOTS {
+            let cur = line_words[2 * slot].load(Acquire);
+            if cur == 0 {
+                return None;
+            }
+            if tags.is_cur(cur)
+                && tags.is_prev(line_words[2 * slot + 1].load(Relaxed))
+                && let Some(position) = position(cur, reference)
+                && let Some(found) = visit(first + 2 * slot, position)
+            {
+                return Some(found);
+            }
+        }
+        line = if line + 1 == LINES { 0 } else { line + 1 };
+    }
+    None
+}
+
+/// The page after this one in its chain.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the high half of a word")]
+pub(super) fn next(words: &[AtomicU64]) -> u32 {
+    (words[SHAPE_WORD].load(Relaxed) >> 32) as u32
+}
+
+impl Index {
+    /// Finds the key with this hash: calls `is` with each position that may be its newest version, until one is.
+    ///
+    /// `is` gives None for another key's record. `reference` is any position near the log's end.
+    pub(crate) fn lookup<T>(
+        &self,
+        hash: Hash,
+        reference: u64,
+        mut is: impl FnMut(u64) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        loop {
+            let begun = self.begin(hash);
+            let Some(probe) = self.enter(begun)? else {
+                if self.moved(&begun, false) {
+                    continue;
+                }
+                return Err(self.bad_directory(begun.cell));
+            };
+            let found = self.search(&probe, reference, &mut is);
+            // A record proves the key, so only the directory's own memory can have misled a hit; a miss or a failure
+            // may also come from a page that was recycled meanwhile (invariant I7).
+            let hit = matches!(found, Ok(Some(_)));
+            if !self.moved(&probe, !hit) {
+                return found;
+            }
+        }
+    }
+
+    /// Starts a lookup and prefetches the directory entry.
+    #[inline]
+    pub(crate) fn begin(&self, hash: Hash) -> Probe {
+        let cell = self.cells.directory();
+        let offset = hash.prefix(cell.depth()) * ENTRY;
+        if let Ok(pages) = u32::try_from(offset / PAGE) {
+            let page = cell.page().wrapping_add(pages);
+            #[expect(clippy::cast_possible_truncation, reason = "below PAGE")]
+            self.chunks.prefetch(page, (offset % PAGE) as usize);
+        }
+        Probe { hash, cell, entry: Entry(0) }
+    }
+
+    /// Reads the directory entry and prefetches the page; None when the directory cannot be where the cell says.
+    #[inline]
+    pub(crate) fn enter(&self, probe: Probe) -> Result<Option<Probe>> {
+        let Some(entry) = self.load(&probe)? else { return Ok(None) };
+        let line = start_line(probe.hash.stored());
+        let offset = (line + 1) * LINE;
+        self.chunks.prefetch(entry.page(), offset);
+        self.chunks.prefetch(entry.page(), (offset + LINE) % PAGE_BYTES);
+        Ok(Some(Probe { entry, ..probe }))
+    }
+
+    /// The first position with the key's tags, without looking at any record.
+    #[inline]
+    pub(crate) fn first(&self, probe: &Probe, reference: u64) -> First {
+        let Ok(Some(words)) = self.chunks.page(probe.entry.page()) else { return First::Unsure };
+        match slots(words, probe.hash, reference, |_, position| Some(position)) {
+            Some(position) => First::Candidate(position),
+            None if probe.entry.chained() || self.moved(probe, true) => First::Unsure,
+            None => First::Absent,
+        }
+    }
+
+    /// The directory, or with `entry` what it says for this hash, is no longer what the probe went by.
+    #[inline]
+    pub(crate) fn moved(&self, probe: &Probe, entry: bool) -> bool {
+        // Everything the probe read comes before these loads.
+        fence(Acquire);
+        if self.cells.directory() != probe.cell {
+            return true;
+        }
+        entry && !self.load(probe).is_ok_and(|now| now == Some(probe.entry))
+    }
+
+    #[inline]
+    fn load(&self, probe: &Probe) -> Result<Option<Entry>> {
+        let Some(directory) = self.directory(probe.cell)? else { return Ok(None) };
+        #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
+        let index = probe.hash.prefix(probe.cell.depth()) as usize;
+        Ok(Some(Entry(directory[index].load(Acquire))))
+    }
+
+    fn search<T>(
+        &self,
+        probe: &Probe,
+        reference: u64,
+        is: &mut impl FnMut(u64) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        for page in self.chain(probe.entry) {
+            let found = slots(page?.1, probe.hash, reference, |_, at| is(at).transpose());
+            if found.is_some() {
+                return found.transpose();
+            }
+        }
+        Ok(None)
+    }
+
+    /// The pages that an entry leads to: one, or a chain of them.
+    #[inline]
+    pub(super) fn chain(
+        &self,
+        entry: Entry,
+    ) -> impl Iterator<Item = Result<(u32, &[AtomicU64])>> + '_ {
+        let mut ahead = Some(entry.page());
+        let mut steps = 0;
+        std::iter::from_fn(move || {
+            let page = ahead.take()?;
+            let words = match self.page(page) {
+                Ok(words) => words,
+                Err(e) => return Some(Err(e)),
+            };
+            if entry.chained() {
+                steps += 1;
+                ahead = Some(next(words)).filter(|next| *next != 0);
+                // A chain is no longer than the file; a damaged one could be a circle.
+                if steps > MAX_CHAIN {
+                    return Some(Err(self.bad_page(page)));
+                }
+            }
+            Some(Ok((page, words)))
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! Bringing the index back: an empty one, the one of a checkpoint, and slots that a power cut left dangling.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::error::Result;
+use crate::format::directory::{Cell, Entry, MAX_DEPTH};
+use crate::format::page::{LINE_SLOTS, LINES, line_word, position};
+
+use super::allocate::Captured;
+use super::edit::Editor;
+use super::{Index, directory_pages, header};
+
+/// Position bits of a slot word; the tag is above them.
+const POSITION_BITS: u32 = 44;
+const TAG: u64 = !((1 << POSITION_BITS) - 1);
+
+impl Index {
+    /// Writes the first directory and the first page of a new store. Page 0 holds the file's header.
+    pub(crate) fn create(&self) -> Result<Editor> {
+        self.cells.set_watermark(1);
+        let mut editor = Editor::new(1);
+        let directory = self.allocate_run(&mut editor.allocator, 1)?;
+        let (page, _) = self.build(&mut editor.allocator, [], 0, 0, 0)?;
+        let cell = Cell(0).next(directory, 0);
+        let words = self.directory(cell)?.ok_or_else(|| self.bad_directory(cell))?;
+        words[0].store(Entry::new(page, 0, false).0, Relaxed);
+        self.cells.set_directory(cell);
+        Ok(editor)
+    }
+
+    /// Makes the directory of a checkpoint the live one, in pages that no checkpoint names.
+    pub(crate) fn restore(&self, captured: &Captured) -> Result<()> {
+        self.cells.set_watermark(captured.watermark);
+        self.cells.set_sequence(captured.sequence);
+        self.cells.end_split();
+        let mut unused = Editor::new(0);
+        let pages = directory_pages(captured.depth);
+        let page = self.allocate_run(&mut unused.allocator, pages)?;
+        let cell = self.cells.directory().next(page, captured.depth);
+        let words = self.directory(cell)?.ok_or_else(|| self.bad_directory(cell))?;
+        for (to, entry) in words.iter().zip(&captured.entries) {
+            to.store(*entry, Relaxed);
+        }
+        self.cells.set_directory(cell);
+        Ok(())
+    }
+
+    /// Sends every slot that points at or past `end`, the end of the log that survived, back to the version before.
+    /// Calls `lost` for a slot whose version before is past the end as well: then durable log was lost.
+    pub(crate) fn settle(&self, end: u64, mut lost: impl FnMut(u32)) -> Result<()> {
+        let (cell, words) = self.current()?;
+        let mut at = 0;
+        while at < words.len() {
+            let entry = Entry(words[at].load(Relaxed));
+            if entry.depth() > cell.depth().min(MAX_DEPTH) {
+                return Err(self.bad_directory(cell));
+            }
+            let each = cell.depth() - entry.depth();
+            for page in self.chain(entry) {
+                let (number, page) = page?;
+                let right = header(page).is_some_and(|header| {
+                    header.number == number
+                        && header.depth == entry.depth()
+                        && header.prefix == (at >> each) as u64
+                });
+                if !right {
+                    return Err(self.bad_page(number));
+                }
+                if settle_page(page, end) {
+                    lost(number);
+                }
+            }
+            at = ((at >> each) + 1) << each;
+        }
+        Ok(())
+    }
+}
+
+/// Settles the slots of one page; true if one of them has lost both versions.
+fn settle_page(words: &[std::sync::atomic::AtomicU64], end: u64) -> bool {
+    let mut lost = false;
+    for line in 0..LINES {
+        for slot in 0..LINE_SLOTS {
+            let at = line_word(line) + 2 * slot;
+            let cur = words[at].load(Relaxed);
+            if cur == 0 || position(cur, end).is_none_or(|position| position < end) {
+                continue;
+            }
+            let prev = words[at + 1].load(Relaxed);
+            let back = position(prev, end);
+            lost |= back.is_some_and(|position| position >= end);
+            words[at].store(cur & TAG | prev & !TAG, Relaxed);
+        }
+    }
+    lost
+}
+
+impl Captured {
+    /// A checkpoint's directory, read back.
+    pub(crate) fn read(entries: Vec<u64>, depth: u32, watermark: u32, sequence: u64) -> Captured {
+        Captured { entries, depth, watermark, sequence, region: 0..0 }
+    }
+}

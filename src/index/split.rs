@@ -1,0 +1,147 @@
+//! Making room: a page splits into two new ones, the directory doubles, or a chain grows when neither would help.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use crate::error::Result;
+use crate::format::directory::{Cell, Entry, MAX_DEPTH};
+use crate::format::hash::{Hash, STORED_BITS};
+use crate::format::page::{LINE_SLOTS, LINES, line_word, stored};
+
+use super::build::Slot;
+use super::edit::Editor;
+use super::{Index, directory_pages, header};
+
+/// A directory has at most this many entries a page, so that keys which collide in many bits cannot blow it up.
+const SPARSE: u64 = 8;
+/// A directory this small may always double.
+const SMALL: u64 = 64;
+
+/// The used slots of one page.
+pub(super) fn used(words: &[AtomicU64]) -> impl Iterator<Item = Slot> + '_ {
+    (0..LINES)
+        .flat_map(|line| {
+            let first = line_word(line);
+            (0..LINE_SLOTS).map(move |slot| first + 2 * slot)
+        })
+        .map(|at| (words[at].load(Relaxed), words[at + 1].load(Relaxed)))
+        .filter(|(cur, _)| *cur != 0)
+}
+
+/// Which entries of a directory of `depth` bits lead to the page of a prefix of `bits` bits.
+fn span(prefix: u64, bits: u32, depth: u32) -> std::ops::Range<usize> {
+    let each = depth - bits;
+    #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
+    let (first, end) = ((prefix << each) as usize, ((prefix + 1) << each) as usize);
+    first..end
+}
+
+impl Editor {
+    /// Makes room on the page that `entry` names, for a key with this hash.
+    pub(super) fn make_room(&mut self, index: &Index, hash: Hash, entry: Entry) -> Result<()> {
+        let directory = index.cells.directory();
+        if entry.depth() < directory.depth() {
+            return self.split(index, hash, entry);
+        }
+        let doubled = 1u64 << (directory.depth() + 1);
+        let allowed = self.allocator.live.saturating_mul(SPARSE).max(SMALL);
+        if directory.depth() < MAX_DEPTH && doubled <= allowed {
+            return self.double(index, directory);
+        }
+        self.lengthen(index, hash, entry)
+    }
+
+    /// Writes two new pages from one, announces them, and leads the directory to them.
+    fn split(&mut self, index: &Index, hash: Hash, entry: Entry) -> Result<()> {
+        let depth = entry.depth();
+        let prefix = hash.prefix(depth);
+        let mut chain = Vec::new();
+        let mut halves: [Vec<Slot>; 2] = Default::default();
+        for page in index.chain(entry) {
+            let (page, words) = page?;
+            chain.push(page);
+            for slot in used(words) {
+                let bit = stored(slot.0, slot.1) >> (STORED_BITS - 1 - depth) & 1;
+                halves[usize::from(bit == 1)].push(slot);
+            }
+        }
+        let [zeros, ones] = halves;
+        let zero = index.build(&mut self.allocator, zeros, prefix << 1, depth + 1, 0)?;
+        let one = index.build(&mut self.allocator, ones, prefix << 1 | 1, depth + 1, 0)?;
+        index.cells.begin_split(entry.page(), zero.0, one.0);
+        index.lead(prefix, depth, zero, one)?;
+        index.cells.end_split();
+        self.splits += 1;
+        for page in &chain {
+            index.retire(&mut self.allocator, *page)?;
+        }
+        let built = self.count(index, zero)? + self.count(index, one)?;
+        self.allocator.live = self.allocator.live + built - chain.len() as u64;
+        Ok(())
+    }
+
+    fn count(&self, index: &Index, (page, chained): (u32, bool)) -> Result<u64> {
+        index.chain(Entry::new(page, 0, chained)).try_fold(0, |n, page| page.map(|_| n + 1))
+    }
+
+    /// Puts an empty page in front of a page whose keys cannot be told apart by more hash bits.
+    fn lengthen(&mut self, index: &Index, hash: Hash, entry: Entry) -> Result<()> {
+        let depth = entry.depth();
+        let prefix = hash.prefix(depth);
+        let next = entry.page();
+        let page = index.build(&mut self.allocator, [], prefix, depth, next)?;
+        index.lead_to(prefix, depth, Entry::new(page.0, depth, true))?;
+        self.splits += 1;
+        self.allocator.live += 1;
+        Ok(())
+    }
+
+    /// Writes a directory of twice the size and moves to it with one store.
+    fn double(&mut self, index: &Index, old: Cell) -> Result<()> {
+        let depth = old.depth() + 1;
+        let pages = directory_pages(depth);
+        let page = index.allocate_run(&mut self.allocator, pages)?;
+        let new = old.next(page, depth);
+        let (_, from) = index.current()?;
+        let to = index.directory(new)?.ok_or_else(|| index.bad_directory(new))?;
+        for (i, entry) in to.iter().enumerate() {
+            entry.store(from[i / 2].load(Relaxed), Relaxed);
+        }
+        index.cells.set_directory(new);
+        index.retire_directory(&mut self.allocator, old.page(), old.depth());
+        Ok(())
+    }
+}
+
+impl Index {
+    /// Leads both halves of a prefix to their pages.
+    fn lead(&self, prefix: u64, depth: u32, zero: (u32, bool), one: (u32, bool)) -> Result<()> {
+        self.lead_to(prefix << 1, depth + 1, Entry::new(zero.0, depth + 1, zero.1))?;
+        self.lead_to(prefix << 1 | 1, depth + 1, Entry::new(one.0, depth + 1, one.1))
+    }
+
+    fn lead_to(&self, prefix: u64, bits: u32, entry: Entry) -> Result<()> {
+        let (cell, words) = self.current()?;
+        for word in &words[span(prefix, bits, cell.depth())] {
+            let old = Entry(word.load(Relaxed));
+            word.store(entry.after(old).0, Release);
+        }
+        Ok(())
+    }
+
+    /// Finishes the split that a killed writer had announced.
+    pub(crate) fn finish_split(&self) -> Result<()> {
+        let Some((_, zero, one)) = self.cells.split() else { return Ok(()) };
+        for page in [zero, one] {
+            let words = self.page(page)?;
+            let header = header(words).ok_or_else(|| self.bad_page(page))?;
+            if header.number != page || header.depth > self.cells.directory().depth() {
+                return Err(self.bad_page(page));
+            }
+            let entry = Entry::new(page, header.depth, header.next != 0);
+            self.lead_to(header.prefix, header.depth, entry)?;
+        }
+        self.cells.end_split();
+        Ok(())
+    }
+}

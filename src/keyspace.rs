@@ -1,0 +1,67 @@
+//! The calls that a store and a table share: one keyspace of one handle.
+
+use bytemuck::NoUninit;
+
+use crate::error::{Error, Result};
+use crate::store::{Engine, Op, check};
+use crate::value::Value;
+
+/// One table of one engine, borrowed for a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keyspace<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) table: u32,
+}
+
+impl<'a> Keyspace<'a> {
+    #[inline]
+    pub(crate) fn get(self, key: &[u8], at: u64) -> Result<Option<Value<'a>>> {
+        Ok(self.engine.get(self.table, key, at)?.map(Value::of))
+    }
+
+    #[inline]
+    pub(crate) fn contains(self, key: &[u8], at: u64) -> Result<bool> {
+        Ok(self.engine.get(self.table, key, at)?.is_some())
+    }
+
+    pub(crate) fn get_many<K: AsRef<[u8]>>(
+        self,
+        keys: &[K],
+        at: u64,
+    ) -> Result<Vec<Option<Value<'a>>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        self.engine.get_many(self.table, keys, at, |found| values.push(found.map(Value::of)))?;
+        Ok(values)
+    }
+
+    pub(crate) fn put(self, key: &[u8], value: &[u8]) -> Result<()> {
+        check(key, value.len())?;
+        self.engine.commit(&[Op { table: self.table, key, value: Some(value) }], None)?;
+        Ok(())
+    }
+
+    pub(crate) fn delete(self, key: &[u8]) -> Result<bool> {
+        check(key, 0)?;
+        self.engine.delete(self.table, key)
+    }
+
+    pub(crate) fn put_with(
+        self,
+        key: &[u8],
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<()> {
+        check(key, len)?;
+        self.engine.put_with(self.table, key, len, fill)?;
+        Ok(())
+    }
+
+    pub(crate) fn put_slice<T: NoUninit>(self, key: &[u8], values: &[T]) -> Result<()> {
+        if align_of::<T>() > 16 {
+            let (type_name, why) =
+                (std::any::type_name::<T>(), "values are aligned to 16 bytes".into());
+            return Err(Error::View { type_name, len: size_of_val(values), why });
+        }
+        self.put(key, bytemuck::cast_slice(values))
+    }
+}

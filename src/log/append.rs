@@ -1,0 +1,152 @@
+//! Appending: space is reserved for a whole batch first, so that a full disk is noticed before anything is written.
+
+use crate::error::{Error, Result};
+use crate::format::PAGE;
+use crate::format::checksum::Salt;
+use crate::format::record::{CRC_BYTES, Header};
+use crate::format::segment::{HEADER, SegmentHeader, name};
+
+use super::{Log, Segment};
+
+/// Where the next record goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tail {
+    pub(crate) position: u64,
+    /// The segment it is in: a tail at the end of a segment is still in that one.
+    pub(crate) segment: u64,
+}
+
+/// Space reserved for the records of one batch.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    log: &'a Log,
+    tail: Tail,
+    end: u64,
+    epoch: u32,
+    created: Vec<Segment>,
+}
+
+impl Log {
+    /// Number of the segment that follows `segment`.
+    pub(super) fn after(&self, segment: &Segment) -> u64 {
+        segment.number() + segment.header().bytes.div_ceil(self.segment_bytes)
+    }
+
+    /// Creates a segment of the given epoch for a log that ends at `prev_end`.
+    fn create(&self, number: u64, epoch: u32, prev_end: u64, first: u64) -> Result<Segment> {
+        let bytes = (HEADER + first).next_multiple_of(PAGE).max(self.segment_bytes);
+        let header = SegmentHeader { id: self.id, number, epoch, bytes, prev_end };
+        Segment::create(&*self.disk, self.segment_bytes, header)
+    }
+
+    /// Creates segment `number` and starts the log, or a new epoch of it, there.
+    pub(crate) fn begin(&self, number: u64, epoch: u32, prev_end: u64) -> Result<Tail> {
+        let segment = self.create(number, epoch, prev_end, 0)?;
+        let segment = self.segments.insert(number, segment);
+        Ok(Tail { position: segment.start() + HEADER, segment: number })
+    }
+
+    /// Starts reserving space at `tail`.
+    pub(crate) fn draft(&self, tail: Tail) -> Result<Draft<'_>> {
+        let segment = self.segment(tail.segment)?;
+        let epoch = segment.header().epoch;
+        Ok(Draft { log: self, tail, end: segment.end(), epoch, created: Vec::new() })
+    }
+
+    /// Writes one record, given all of its header but the checksum. `fill` puts the value into its place.
+    ///
+    /// The range was reserved, lies after everything published, and this is the only writer.
+    #[inline]
+    pub(crate) fn write<R>(
+        &self,
+        position: u64,
+        mut header: Header,
+        key: &[u8],
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> Result<R> {
+        let segment = self.segment_at(position)?;
+        let at = segment.offset(position);
+        let len = usize::try_from(header.value_end()).expect("reserved");
+        let key_at = usize::try_from(header.key_offset()).expect("a header's size");
+        let value_at = usize::try_from(header.value_offset()).expect("reserved");
+        let mut salt = SaltedBytes { salt: segment.salt(), position };
+        Ok(segment.region().fill(at, len, |bytes| {
+            let words = header.encode();
+            for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+                to.copy_from_slice(&word.to_le_bytes());
+            }
+            bytes[key_at..key_at + key.len()].copy_from_slice(key);
+            let result = fill(&mut bytes[value_at..]);
+            header.crc = salt.of(bytes);
+            bytes[..CRC_BYTES].copy_from_slice(&header.crc.to_le_bytes());
+            result
+        }))
+    }
+
+    /// Wipes a reserved range whose record was given up, so that nothing of it can be taken for one later.
+    pub(crate) fn wipe(&self, position: u64, size: u64) -> Result<()> {
+        let segment = self.segment_at(position)?;
+        segment.region().zero(segment.offset(position), usize::try_from(size).expect("reserved"));
+        Ok(())
+    }
+}
+
+struct SaltedBytes {
+    salt: Salt,
+    position: u64,
+}
+
+impl SaltedBytes {
+    #[inline]
+    fn of(&mut self, bytes: &[u8]) -> u32 {
+        let mut crc = self.salt.start(self.position);
+        crc.update(&bytes[CRC_BYTES..]);
+        crc.finalize()
+    }
+}
+
+impl Draft<'_> {
+    /// Reserves `size` bytes and returns their position, in a new segment if they do not fit into this one.
+    pub(crate) fn reserve(&mut self, size: u64) -> Result<u64> {
+        let start = self.tail.segment * self.log.segment_bytes;
+        // A record starts within the first segment size of its segment, or its position would name another number.
+        let fits = self.tail.position + size <= self.end
+            && self.tail.position < start + self.log.segment_bytes;
+        if !fits {
+            self.roll(size)?;
+        }
+        let position = self.tail.position;
+        self.tail.position += size;
+        Ok(position)
+    }
+
+    fn roll(&mut self, first: u64) -> Result<()> {
+        let bytes = self.end - self.tail.segment * self.log.segment_bytes;
+        let number = self.tail.segment + bytes.div_ceil(self.log.segment_bytes);
+        let segment = self.log.create(number, self.epoch, self.tail.position, first)?;
+        self.tail = Tail { position: segment.start() + HEADER, segment: number };
+        self.end = segment.end();
+        self.created.push(segment);
+        Ok(())
+    }
+
+    /// Takes the space: from here on the records can be written. Returns where the log will end.
+    pub(crate) fn take(self) -> Tail {
+        for segment in self.created {
+            self.log.segments.insert(segment.number(), segment);
+        }
+        self.tail
+    }
+
+    /// Gives the space back, the last new segment first, so that the chain of segments has no gap at any moment.
+    pub(crate) fn give_up(self) -> Result<()> {
+        for segment in self.created.iter().rev() {
+            let name = name(segment.number());
+            self.log
+                .disk
+                .remove(&name)
+                .map_err(|e| Error::io("remove", self.log.disk.root().join(name), e))?;
+        }
+        Ok(())
+    }
+}

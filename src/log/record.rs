@@ -1,0 +1,104 @@
+//! A record in a mapped segment: bounds checked once, then borrowed.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::format::record::{CRC_BYTES, HEADER, Header, Kind};
+
+use super::segment::Segment;
+
+/// One version of one key, borrowed from the mapping of its segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    header: Header,
+    position: u64,
+    segment: &'a Segment,
+}
+
+impl<'a> Record<'a> {
+    /// The record at `position`, or None if the bytes there can be none that lies within its segment.
+    #[inline]
+    pub(super) fn at(segment: &'a Segment, position: u64) -> Option<Record<'a>> {
+        let offset = segment.offset(position);
+        // Words rather than bytes: a position out of a page that is being recycled may lead to memory that is being written.
+        let words = segment.region().words(offset, 3)?;
+        let header = Header::decode([
+            words[0].load(Relaxed),
+            words[1].load(Relaxed),
+            words[2].load(Relaxed),
+        ])?;
+        (offset as u64 + header.size() <= segment.region().len() as u64).then_some(Record {
+            header,
+            position,
+            segment,
+        })
+    }
+
+    /// What the checksum covers is what was written, at this place, in this epoch.
+    pub(crate) fn verify(&self) -> bool {
+        let mut crc = self.segment.salt().start(self.position);
+        crc.update(self.slice(CRC_BYTES as u64, self.header.value_end() - CRC_BYTES as u64));
+        crc.finalize() == self.header.crc && self.version() <= self.position
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
+    fn slice(&self, offset: u64, len: u64) -> &'a [u8] {
+        let start = self.segment.offset(self.position) + offset as usize;
+        self.segment.region().bytes(start, len as usize).expect("bounds were checked")
+    }
+
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Position at which this version of the key became visible: its own, unless it was relocated.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        if self.header.relocated {
+            let word = self.slice(HEADER, 8);
+            u64::from_le_bytes(word.try_into().expect("eight bytes"))
+        } else {
+            self.position
+        }
+    }
+
+    #[inline]
+    pub(crate) fn end(&self) -> u64 {
+        self.position + self.header.size()
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> &'a [u8] {
+        self.slice(self.header.key_offset(), u64::from(self.header.key_len))
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> &'a [u8] {
+        self.slice(self.header.value_offset(), u64::from(self.header.value_len))
+    }
+
+    #[inline]
+    pub(crate) fn is_put(&self) -> bool {
+        self.header.kind == Kind::Put
+    }
+
+    /// This is a version of `key` in `table`.
+    #[inline]
+    pub(crate) fn is(&self, table: u32, key: &[u8]) -> bool {
+        self.header.table == table
+            && usize::from(self.header.key_len) == key.len()
+            && self.key() == key
+    }
+
+    /// The file and the offset in it, for messages.
+    pub(crate) fn place(&self) -> (String, u64) {
+        let name = crate::format::segment::name(self.segment.number());
+        (name, self.position - self.segment.start())
+    }
+}

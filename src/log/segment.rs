@@ -1,0 +1,171 @@
+//! A segment: one mapped file of the log.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::checksum::Salt;
+use crate::format::segment::{HEADER_BYTES, SegmentHeader, name};
+use crate::format::{PAGE, PAGE_BYTES, StoreId};
+use crate::sys::{Access, Disk, File, Region};
+
+/// The name under which a segment is prepared before it is renamed to its own.
+const UNFINISHED: &str = "log/unfinished";
+
+/// A segment file, mapped at its full size. It never shrinks, and what was published in it never changes.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    header: SegmentHeader,
+    salt: Salt,
+    start: u64,
+    region: Region,
+    file: Arc<dyn File>,
+}
+
+impl Segment {
+    /// Opens and checks segment `number`; None when there is no such file.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        id: &StoreId,
+        segment_bytes: u64,
+        number: u64,
+        access: Access,
+    ) -> Result<Option<Segment>> {
+        let name = name(number);
+        let path = disk.root().join(&name);
+        let file = match disk.open(&name, access) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io("open", path, e)),
+        };
+        let len = file.len().map_err(|e| Error::io("stat", &path, e))?;
+        if len < HEADER_BYTES as u64 {
+            return Err(Error::corrupt(path, 0, "a segment", format!("{len} bytes")));
+        }
+        let mut bytes = [0; HEADER_BYTES];
+        file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
+        let header = SegmentHeader::decode(&bytes)
+            .map_err(|(offset, expected)| Error::corrupt(&path, offset, expected, "other bytes"))?;
+        if header.id != *id {
+            return Err(Error::corrupt(&path, 16, "the id of this store", "another id"));
+        }
+        if header.number != number {
+            return Err(Error::corrupt(&path, 32, format!("number {number}"), header.number));
+        }
+        if header.bytes < segment_bytes || header.bytes % PAGE != 0 || header.bytes > len {
+            let expected = format!("a size of {} bytes at most", len);
+            return Err(Error::corrupt(&path, 40, expected, header.bytes));
+        }
+        Segment::map(disk, segment_bytes, header, file, access).map(Some)
+    }
+
+    /// Creates a segment: blocks, header and name are durable before it is used.
+    pub(super) fn create(
+        disk: &dyn Disk,
+        segment_bytes: u64,
+        header: SegmentHeader,
+    ) -> Result<Segment> {
+        let name = name(header.number);
+        let path = disk.root().join(&name);
+        let file =
+            disk.create(UNFINISHED, header.bytes).map_err(|e| Error::io("create", &path, e))?;
+        let finish = || {
+            file.write_at(&header.encode(), 0)?;
+            file.sync()?;
+            disk.rename(UNFINISHED, &name)?;
+            disk.sync_dir("log")
+        };
+        finish().map_err(|e| {
+            // Best effort: a leftover is unlinked when the next segment is created.
+            let _ = disk.remove(UNFINISHED);
+            Error::io("create", &path, e)
+        })?;
+        Segment::map(disk, segment_bytes, header, file, Access::Write)
+    }
+
+    fn map(
+        disk: &dyn Disk,
+        segment_bytes: u64,
+        header: SegmentHeader,
+        file: Arc<dyn File>,
+        access: Access,
+    ) -> Result<Segment> {
+        let path = || disk.root().join(name(header.number));
+        let bytes = usize::try_from(header.bytes).expect("a 64-bit target");
+        let region = file.map(0, bytes, access).map_err(|e| Error::io("map", path(), e))?;
+        let start = header
+            .number
+            .checked_mul(segment_bytes)
+            .filter(|start| start.checked_add(header.bytes).is_some())
+            .ok_or_else(|| Error::corrupt(path(), 32, "a number within the log", header.number))?;
+        Ok(Segment { salt: Salt::new(&header.id, header.epoch), header, start, region, file })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.header.number
+    }
+
+    pub(crate) fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    pub(super) fn salt(&self) -> Salt {
+        self.salt
+    }
+
+    /// Position of the header.
+    #[inline]
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Position of the end of the file.
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.header.bytes
+    }
+
+    #[inline]
+    pub(super) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Offset in the file of a position that is in this segment.
+    #[inline]
+    pub(super) fn offset(&self, position: u64) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
+        let offset = (position - self.start) as usize;
+        offset
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, position: u64) {
+        self.region.prefetch(self.offset(position));
+        self.region.prefetch(self.offset(position) + 64);
+    }
+
+    /// The part of `from..to` that is in this segment, as offset and length.
+    fn part(&self, from: u64, to: u64) -> (usize, usize) {
+        let from = from.clamp(self.start, self.end());
+        let to = to.clamp(from, self.end());
+        (self.offset(from), self.offset(to) - self.offset(from))
+    }
+
+    pub(super) fn sync(&self, from: u64, to: u64) -> io::Result<()> {
+        let (offset, len) = self.part(from, to);
+        self.region.sync(offset, len)
+    }
+
+    pub(super) fn redirty(&self, from: u64, to: u64) {
+        let (offset, len) = self.part(from, to);
+        self.region.redirty(offset / PAGE_BYTES * PAGE_BYTES, len + offset % PAGE_BYTES);
+    }
+
+    /// Gives the blocks after `position` back; nothing will ever be written there.
+    pub(crate) fn release_after(&self, position: u64) -> io::Result<()> {
+        let offset = (position - self.start).next_multiple_of(PAGE);
+        match self.header.bytes.checked_sub(offset) {
+            None | Some(0) => Ok(()),
+            Some(len) => self.file.punch(offset, len),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! How a store is opened.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::format::meta::{MAX_SEGMENT, MIN_SEGMENT};
+use crate::handle::Store;
+
+/// What a commit waits for before it returns.
+///
+/// Whatever the choice: a commit is seen whole or not at all, it is seen by every process as soon as it is published, and
+/// after any crash the store holds exactly the first *n* commits for some *n*. A commit is published *before* it is
+/// durable, so another thread may read what a power cut still takes back; whoever must not act on such a value calls
+/// [`Store::sync`] first.
+///
+/// | | process killed | system crashed | power cut |
+/// | --- | --- | --- | --- |
+/// | `Immediate`, once the call has returned | kept | kept | kept |
+/// | `Eventual` | kept | kept up to the last sync or checkpoint, at least | the same |
+///
+/// ```
+/// use mapstone::{Durability, Store};
+/// # let dir = tempfile::tempdir()?;
+/// let store = Store::open(dir.path().join("db"))?;
+/// let mut batch = store.batch();
+/// batch.put("from", "90")?.put("to", "110")?;
+/// batch.commit_with(Durability::Immediate)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// The call returns when the commit is on stable storage. Nothing takes it back: not a killed process, not a crashed
+    /// system, not a power cut. Concurrent commits share one sync.
+    Immediate,
+    /// The call returns when the commit is published. A killed process loses nothing; a crashed system or a power cut loses at
+    /// most the commits after the last one that was made durable, by [`Store::sync`], a checkpoint, or any `Immediate` commit.
+    #[default]
+    Eventual,
+}
+
+/// Builder for opening a store, for writing or read-only.
+///
+/// ```
+/// use mapstone::{Durability, Options};
+/// # let dir = tempfile::tempdir()?;
+/// let store = Options::new()
+///     .segment_size(16 << 20)
+///     .durability(Durability::Immediate)
+///     .open(dir.path().join("db"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) segment_size: u64,
+    pub(crate) checkpoint_interval: u64,
+    pub(crate) durability: Durability,
+    pub(crate) verify_on_read: bool,
+    pub(crate) create: bool,
+    pub(crate) create_new: bool,
+    pub(crate) background: bool,
+    pub(crate) force_file_system: bool,
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) hash_mask: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options::new()
+    }
+}
+
+impl Options {
+    /// The defaults: create if absent, segments of 64 MiB, a checkpoint every 256 MiB of log, [`Durability::Eventual`].
+    pub fn new() -> Options {
+        Options {
+            segment_size: 64 << 20,
+            checkpoint_interval: 256 << 20,
+            durability: Durability::Eventual,
+            verify_on_read: false,
+            create: true,
+            create_new: false,
+            background: true,
+            force_file_system: false,
+            #[cfg(any(test, feature = "sim"))]
+            hash_mask: u64::MAX,
+        }
+    }
+
+    /// Bytes of a log segment, for a store that is created: a power of two from 4 KiB to 1 TiB. Default 64 MiB.
+    ///
+    /// A value that does not fit into a segment gets one of its own. An existing store keeps the size it was created with.
+    pub fn segment_size(&mut self, bytes: u64) -> &mut Options {
+        self.segment_size = bytes;
+        self
+    }
+
+    /// Bytes of log after which a checkpoint is made, and so the most that is replayed after a power cut. Default 256 MiB.
+    pub fn checkpoint_interval(&mut self, bytes: u64) -> &mut Options {
+        self.checkpoint_interval = bytes;
+        self
+    }
+
+    /// What a commit waits for when it does not say. Default [`Durability::Eventual`].
+    pub fn durability(&mut self, durability: Durability) -> &mut Options {
+        self.durability = durability;
+        self
+    }
+
+    /// Check the checksum of every record that is read, and return [`Error::Corrupt`] when it is wrong. Default false.
+    pub fn verify_on_read(&mut self, verify: bool) -> &mut Options {
+        self.verify_on_read = verify;
+        self
+    }
+
+    /// Create the store when there is none. Default true. Opening read-only never creates.
+    pub fn create(&mut self, create: bool) -> &mut Options {
+        self.create = create;
+        self
+    }
+
+    /// Create the store, and fail with [`Error::AlreadyExists`] when there is one. Default false.
+    pub fn create_new(&mut self, create_new: bool) -> &mut Options {
+        self.create_new = create_new;
+        self
+    }
+
+    /// Make checkpoints on a thread of their own. Default true; with false the commit that passes the interval makes one.
+    pub fn background(&mut self, background: bool) -> &mut Options {
+        self.background = background;
+        self
+    }
+
+    /// Open on a file system on which shared mappings are not coherent (a network file system). Default false.
+    ///
+    /// Even then only one machine may have the store open, and its promises are those of that file system.
+    pub fn force_file_system(&mut self, force: bool) -> &mut Options {
+        self.force_file_system = force;
+        self
+    }
+
+    /// Only the bits in `mask` of a key's hash differ between keys, to test collisions.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub fn hash_mask(&mut self, mask: u64) -> &mut Options {
+        self.hash_mask = mask;
+        self
+    }
+
+    /// Opens the store at `path` for writing; see [`Store::open`].
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`Error::InvalidOption`].
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
+        self.check()?;
+        Store::open_on(crate::sys::open_real(path.as_ref()), self)
+    }
+
+    /// Opens the store at `path` read-only; see [`Store::open_read_only`].
+    ///
+    /// # Errors
+    /// As [`Store::open_read_only`].
+    pub fn open_read_only(&self, path: impl AsRef<Path>) -> Result<Store> {
+        Store::open_read_only_on(crate::sys::open_real(path.as_ref()), self)
+    }
+
+    /// Opens for writing the store that a simulated disk holds.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub fn open_sim(&self, disk: &crate::sys::sim::SimDisk) -> Result<Store> {
+        self.check()?;
+        Store::open_on(disk.disk(), self)
+    }
+
+    /// Opens read-only the store that a simulated disk holds.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub fn open_read_only_sim(&self, disk: &crate::sys::sim::SimDisk) -> Result<Store> {
+        Store::open_read_only_on(disk.disk(), self)
+    }
+
+    fn check(&self) -> Result<()> {
+        let size = self.segment_size;
+        if !size.is_power_of_two() || !(MIN_SEGMENT..=MAX_SEGMENT).contains(&size) {
+            let why = format!("{size} is not a power of two from {MIN_SEGMENT} to {MAX_SEGMENT}");
+            return Err(Error::InvalidOption { option: "segment_size", why });
+        }
+        if self.checkpoint_interval == 0 {
+            let why = "must be at least one byte".into();
+            return Err(Error::InvalidOption { option: "checkpoint_interval", why });
+        }
+        Ok(())
+    }
+}

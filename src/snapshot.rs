@@ -1,0 +1,143 @@
+//! A snapshot: one table at one position, and the iteration over it.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::format::position::Position;
+use crate::handle::Handle;
+use crate::keyspace::Keyspace;
+use crate::store::Walk;
+use crate::value::Value;
+
+/// A table as of one commit. Later commits do not show in it, whoever makes them. Keeps the store open.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let store = mapstone::Store::open(dir.path().join("db"))?;
+/// store.put("a", "1")?;
+/// store.put("b", "2")?;
+/// let snapshot = store.snapshot()?;
+/// store.delete("a")?;
+/// let mut keys = Vec::new();
+/// for item in snapshot.iter() {
+///     let (key, value) = item?;
+///     keys.push((key.to_vec(), value.to_vec()));
+/// }
+/// keys.sort();
+/// assert_eq!(keys, [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"2".to_vec())]);
+/// assert_eq!(snapshot.len()?, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    handle: Arc<Handle>,
+    table: u32,
+    at: u64,
+}
+
+impl Snapshot {
+    pub(crate) fn new(handle: Arc<Handle>, table: u32, at: u64) -> Snapshot {
+        Snapshot { handle, table, at }
+    }
+
+    #[inline]
+    fn keyspace(&self) -> Keyspace<'_> {
+        Keyspace { engine: self.handle.engine(), table: self.table }
+    }
+
+    /// The commit that the snapshot is of.
+    pub fn position(&self) -> Position {
+        Position(self.at)
+    }
+
+    /// The value of `key`; see [`Store::get`](crate::Store::get).
+    ///
+    /// # Errors
+    /// As [`Store::get`](crate::Store::get).
+    #[inline]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'_>>> {
+        self.keyspace().get(key.as_ref(), self.at)
+    }
+
+    /// True if `key` has a value.
+    ///
+    /// # Errors
+    /// As [`Store::get`](crate::Store::get).
+    #[inline]
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.keyspace().contains(key.as_ref(), self.at)
+    }
+
+    /// The values of many keys; see [`Store::get_many`](crate::Store::get_many).
+    ///
+    /// # Errors
+    /// As [`Store::get`](crate::Store::get).
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value<'_>>>> {
+        self.keyspace().get_many(keys, self.at)
+    }
+
+    /// All keys with their values, each once, in no order that means anything.
+    ///
+    /// Visits every key of the store, of whichever table.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { snapshot: self, walk: Walk::new(self.table, self.at) }
+    }
+
+    /// How many keys there are. Counts them one by one.
+    ///
+    /// # Errors
+    /// As [`Store::get`](crate::Store::get).
+    pub fn len(&self) -> Result<u64> {
+        self.iter().try_fold(0, |n, item| item.map(|_| n + 1))
+    }
+
+    /// There are no keys.
+    ///
+    /// # Errors
+    /// As [`Store::get`](crate::Store::get).
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.iter().next().transpose()?.is_none())
+    }
+
+    /// The table `name` at the same position; None if there was none.
+    ///
+    /// # Errors
+    /// As [`Store::get`](crate::Store::get).
+    pub fn table(&self, name: &str) -> Result<Option<Snapshot>> {
+        let id = self.handle.engine().table_id(name, self.at)?;
+        Ok(id.map(|id| Snapshot::new(Arc::clone(&self.handle), id, self.at)))
+    }
+
+    /// Names of all named tables at this position, sorted.
+    ///
+    /// # Errors
+    /// As [`Store::get`](crate::Store::get).
+    pub fn tables(&self) -> Result<Vec<String>> {
+        self.handle.engine().table_names(self.at)
+    }
+}
+
+/// Iterator over a [`Snapshot`]: each item is a key with its value, or the error that kept it from being read.
+#[derive(Debug)]
+pub struct Iter<'a> {
+    snapshot: &'a Snapshot,
+    walk: Walk,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Result<(&'a [u8], Value<'a>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.walk.next(self.snapshot.handle.engine())?;
+        Some(found.map(|record| (record.key(), Value::of(record))))
+    }
+}
+
+impl<'a> IntoIterator for &'a Snapshot {
+    type Item = Result<(&'a [u8], Value<'a>)>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}

@@ -1,0 +1,187 @@
+//! Checkpoints: the index becomes durable as of a quiet position, so that a replay starts there.
+//!
+//! Two files are written in turn; the newest valid one counts. Nothing is locked but for the capture itself.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::error::{Error, Result};
+use crate::format::StoreId;
+use crate::format::checkpoint::{BODY, CheckpointHeader, HEADER, NAMES};
+use crate::format::checksum::crc;
+use crate::format::meta::Counters;
+use crate::index::Captured;
+use crate::sys::{Access, Disk};
+
+use super::{Engine, WriterHalf};
+
+/// Garbage pages that are worth a checkpoint by themselves, whatever the log's length.
+const MIN_GARBAGE: u64 = 1024;
+
+impl Engine {
+    /// Makes a checkpoint of the last commit and returns its position.
+    pub(crate) fn checkpoint(&self) -> Result<u64> {
+        let half = self.writer()?;
+        let _one = half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner);
+        if half.syncer.poisoned() {
+            return Err(Error::Poisoned);
+        }
+        if self.cells.checkpoint() == self.cells.committed() {
+            return Ok(self.cells.checkpoint());
+        }
+        // Most of the log is synced while writers go on; the rest, under their lock, is short.
+        self.sync_to(half, self.cells.committed())?;
+        let (captured, counters) = self.capture(half)?;
+        half.attempted.store(counters.position, Relaxed);
+        self.sync_index(half)?;
+        let result = write(&*self.disk, &self.superblock.id, &captured, counters);
+        if let Err(error) = result {
+            // A failed sync of the file leaves it in doubt, but the other one stands.
+            if matches!(error, Error::Io { op: "sync", .. }) {
+                half.syncer.poison();
+            }
+            return Err(error);
+        }
+        self.cells.set_checkpoint(counters.position);
+        half.lock().editor.release(&self.index, &captured)?;
+        Ok(counters.position)
+    }
+
+    /// Captures the directory at a quiet point: the log is durable up to its end, and the writer lock is held (invariant I6).
+    fn capture(&self, half: &WriterHalf) -> Result<(Captured, Counters)> {
+        let mut writer = half.lock();
+        if writer.unfinished {
+            self.finish(&mut writer)?;
+        }
+        if writer.clean {
+            self.unmark_clean(half)?;
+            writer.clean = false;
+        }
+        self.sync_to(half, writer.counters.position)?;
+        let captured = writer.editor.capture(&self.index)?;
+        Ok((captured, writer.counters))
+    }
+
+    /// Syncs all index pages. The suspect cell stays set when that fails, so that the next open dirties them again.
+    pub(super) fn sync_index(&self, half: &WriterHalf) -> Result<()> {
+        let suspect = self.cells.suspect();
+        self.cells.set_suspect(true);
+        self.index.sync().inspect_err(|_| half.syncer.poison())?;
+        if !suspect {
+            self.cells.set_suspect(false);
+        }
+        Ok(())
+    }
+
+    /// Has a checkpoint made when enough log or enough unusable pages have piled up.
+    pub(super) fn checkpoint_if_due(
+        &self,
+        half: &WriterHalf,
+        committed: u64,
+        garbage: bool,
+    ) -> Result<()> {
+        let since = self.cells.checkpoint().max(half.attempted.load(Relaxed));
+        let due = committed.saturating_sub(since) >= half.checkpoint_interval;
+        if due || garbage { self.request_checkpoint(half) } else { Ok(()) }
+    }
+
+    /// True if pages that wait for a checkpoint are more than an eighth of those in use.
+    pub(super) fn garbage_is_due(&self, writer: &super::Writer) -> bool {
+        writer.editor.garbage(&self.index) > MIN_GARBAGE.max(writer.editor.live() / 8)
+    }
+
+    fn request_checkpoint(&self, half: &WriterHalf) -> Result<()> {
+        if half.background.is_running() {
+            half.background.wake();
+            return Ok(());
+        }
+        match self.checkpoint() {
+            // The commit stands; a full disk only postpones the checkpoint.
+            Ok(_) | Err(Error::Full { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The name of the file that checkpoint `sequence` is written to.
+fn name(sequence: u64) -> &'static str {
+    NAMES[usize::from(sequence % 2 == 1)]
+}
+
+/// Writes a checkpoint over the older of the two, header last, and makes it durable.
+pub(super) fn write(
+    disk: &dyn Disk,
+    id: &StoreId,
+    captured: &Captured,
+    counters: Counters,
+) -> Result<()> {
+    let name = name(captured.sequence);
+    let path = disk.root().join(name);
+    let body: &[u8] = bytemuck::cast_slice(&captured.entries);
+    let header = CheckpointHeader {
+        id: *id,
+        sequence: captured.sequence,
+        counters,
+        watermark: captured.watermark,
+        depth: captured.depth,
+        body_crc: crc(body),
+    };
+    let file = disk.open(name, Access::Write).map_err(|e| Error::io("open", &path, e))?;
+    file.grow(BODY + body.len() as u64).map_err(|e| Error::io("grow", &path, e))?;
+    file.write_at(body, BODY).map_err(|e| Error::io("write", &path, e))?;
+    file.write_at(&header.encode(), 0).map_err(|e| Error::io("write", &path, e))?;
+    file.sync().map_err(|e| Error::io("sync", &path, e))
+}
+
+/// The newest valid checkpoint, or None if neither file holds one.
+pub(super) fn load_newest(
+    disk: &dyn Disk,
+    id: &StoreId,
+) -> Result<Option<(CheckpointHeader, Captured)>> {
+    let mut newest = None::<(CheckpointHeader, Captured)>;
+    for name in NAMES {
+        let loaded = load(disk, id, name)?;
+        if let Some(loaded) = loaded
+            && newest.as_ref().is_none_or(|(header, _)| header.sequence < loaded.0.sequence)
+        {
+            newest = Some(loaded);
+        }
+    }
+    Ok(newest)
+}
+
+/// The checkpoint that a file holds, if it is whole.
+pub(super) fn load(
+    disk: &dyn Disk,
+    id: &StoreId,
+    name: &str,
+) -> Result<Option<(CheckpointHeader, Captured)>> {
+    let path = disk.root().join(name);
+    let file = match disk.open(name, Access::Read) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open", path, e)),
+    };
+    let read =
+        |bytes: &mut [u8], at| file.read_at(bytes, at).map_err(|e| Error::io("read", &path, e));
+    let len = file.len().map_err(|e| Error::io("stat", &path, e))?;
+    if len < BODY {
+        return Ok(None);
+    }
+    let mut bytes = [0; HEADER];
+    read(&mut bytes, 0)?;
+    let Some(header) = CheckpointHeader::decode(&bytes).filter(|header| header.id == *id) else {
+        return Ok(None);
+    };
+    if header.body_bytes() > len - BODY {
+        return Ok(None);
+    }
+    let mut entries = vec![0u64; 1 << header.depth];
+    let body: &mut [u8] = bytemuck::cast_slice_mut(&mut entries);
+    read(body, BODY)?;
+    if crc(body) != header.body_crc {
+        return Ok(None);
+    }
+    let captured = Captured::read(entries, header.depth, header.watermark, header.sequence);
+    Ok(Some((header, captured)))
+}

@@ -1,0 +1,77 @@
+//! The clean record: written when everything is synced, removed before anything changes again.
+
+use crate::error::{Error, Result};
+use crate::format::meta::{BYTES, Clean};
+use crate::format::{PAGE_BYTES, u64_at};
+use crate::sys::Region;
+
+use super::{Engine, WriterHalf};
+
+const OFFSET: usize = 2 * PAGE_BYTES;
+const WORDS: usize = Clean::BYTES / 8;
+
+/// The clean record in `meta`, if there is one.
+pub(super) fn read(meta: &Region) -> Option<Clean> {
+    let words = meta.words(OFFSET, WORDS)?;
+    let mut bytes = [0; Clean::BYTES];
+    for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+        let word = word.load(std::sync::atomic::Ordering::Relaxed);
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+    Clean::decode(&bytes)
+}
+
+/// Puts `bytes` where the clean record goes, word by word, since readers may look at any time.
+pub(super) fn store(meta: &Region, bytes: &[u8; Clean::BYTES]) {
+    let words = meta.words(OFFSET, WORDS).expect("the clean record lies within meta");
+    for (at, word) in words.iter().enumerate() {
+        word.store(u64_at(bytes, 8 * at), std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Engine {
+    fn sync_meta(&self, half: &WriterHalf) -> Result<()> {
+        let len = usize::try_from(BYTES).expect("three pages");
+        self.cells.region().sync(0, len).map_err(|e| {
+            half.syncer.poison();
+            Error::io("sync", self.file("meta"), e)
+        })
+    }
+
+    /// Removes the clean record, durably: from here on a power cut means recovery (invariant I10).
+    pub(super) fn unmark_clean(&self, half: &WriterHalf) -> Result<()> {
+        store(self.cells.region(), &[0; Clean::BYTES]);
+        self.sync_meta(half)
+    }
+
+    /// Syncs everything and leaves the word of it. The handle is not used afterwards.
+    pub(crate) fn close(&self) -> Result<()> {
+        let half = match self.writer() {
+            Ok(half) => half,
+            Err(Error::ReadOnly | Error::Forked) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        half.background.stop();
+        let clean = half.lock().clean;
+        if clean {
+            self.cells.set_writer(0);
+            return Ok(());
+        }
+        self.checkpoint()?;
+        let writer = half.lock();
+        // The free pages that a checkpoint has made known are forgotten, but nothing has changed since it was captured,
+        // except pages written for splits by nobody: the index is as synced.
+        self.sync_index(half)?;
+        let clean = Clean {
+            counters: writer.counters,
+            directory: self.cells.directory().0,
+            watermark: self.cells.watermark(),
+            sequence: self.cells.sequence(),
+            checkpoint: self.cells.checkpoint(),
+        };
+        self.cells.set_writer(0);
+        self.sync_meta(half)?;
+        store(self.cells.region(), &clean.encode());
+        self.sync_meta(half)
+    }
+}

@@ -1,0 +1,194 @@
+//! The write path: plan, reserve, write the records and their commit mark, apply to the index, publish.
+
+use crate::error::{Error, Result};
+use crate::format::meta::Counters;
+use crate::format::record::{Header, Kind};
+use crate::log::Tail;
+use crate::options::Durability;
+
+use super::plan::Plan;
+use super::{CATALOGUE, DEFAULT_TABLE, Engine, Op, Writer, WriterHalf};
+
+impl Engine {
+    /// Commits `ops` as one batch and returns the position at which they are visible.
+    pub(crate) fn commit(&self, ops: &[Op<'_>], durability: Option<Durability>) -> Result<u64> {
+        let half = self.writer()?;
+        let mut writer = half.lock();
+        self.prepare(half, &mut writer)?;
+        let committed = self.commit_locked(&mut writer, ops)?;
+        let garbage = self.garbage_is_due(&writer);
+        drop(writer);
+        self.after_commit(half, committed, garbage, durability)?;
+        Ok(committed)
+    }
+
+    /// Deletes one key; false if it had no value.
+    pub(crate) fn delete(&self, table: u32, key: &[u8]) -> Result<bool> {
+        let half = self.writer()?;
+        let mut writer = half.lock();
+        self.prepare(half, &mut writer)?;
+        let before = writer.counters.position;
+        let committed = self.commit_locked(&mut writer, &[Op { table, key, value: None }])?;
+        drop(writer);
+        self.after_commit(half, committed, false, None)?;
+        Ok(committed != before)
+    }
+
+    /// Waits for durability if asked to, and has a checkpoint made if one is due.
+    pub(super) fn after_commit(
+        &self,
+        half: &WriterHalf,
+        committed: u64,
+        garbage: bool,
+        durability: Option<Durability>,
+    ) -> Result<()> {
+        if durability.unwrap_or(half.durability) == Durability::Immediate {
+            self.sync_to(half, committed)?;
+        }
+        self.checkpoint_if_due(half, committed, garbage)
+    }
+
+    /// What every write starts with, under the writer lock.
+    pub(super) fn prepare(&self, half: &WriterHalf, writer: &mut Writer) -> Result<()> {
+        if half.syncer.poisoned() {
+            return Err(Error::Poisoned);
+        }
+        if writer.unfinished {
+            self.finish(writer)?;
+        }
+        if writer.clean {
+            self.unmark_clean(half)?;
+            writer.clean = false;
+        }
+        Ok(())
+    }
+
+    /// Commits under the writer lock.
+    pub(super) fn commit_locked(&self, writer: &mut Writer, ops: &[Op<'_>]) -> Result<u64> {
+        for op in ops {
+            self.require_table(writer, op.table)?;
+        }
+        let new_keys = self.plan(writer, ops)?;
+        let Some(last) = writer.plans.plans.iter().rposition(|plan| !plan.skip) else {
+            return Ok(writer.counters.position);
+        };
+        writer.editor.ensure(&self.index, new_keys)?;
+        let mut plans = std::mem::take(&mut writer.plans.plans);
+        let result = self.append(writer, &mut plans, ops, last);
+        writer.plans.plans = plans;
+        result
+    }
+
+    fn append(
+        &self,
+        writer: &mut Writer,
+        plans: &mut [Plan],
+        ops: &[Op<'_>],
+        last: usize,
+    ) -> Result<u64> {
+        // Invariant I1: space for the whole batch before its first byte.
+        let tail = self.reserve(writer, plans)?;
+        for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
+            if !plan.skip {
+                let header = header(plan, op, i == last);
+                let value = op.value.unwrap_or_default();
+                self.log.write(plan.position, header, op.key, |to| to.copy_from_slice(value))?;
+            }
+        }
+        // Invariant I2: the commit mark stands before the index leads to any record of the batch.
+        writer.tail = tail;
+        writer.unfinished = true;
+        let mut counters = writer.counters;
+        for (plan, op) in plans.iter().zip(ops).filter(|(plan, _)| !plan.skip) {
+            self.apply(writer, plan)?;
+            count(&mut counters, plan, op.table, op.value.is_some());
+        }
+        self.publish(writer, counters);
+        Ok(writer.counters.position)
+    }
+
+    /// Reserves log space for all records; on failure everything is as before.
+    pub(super) fn reserve(&self, writer: &Writer, plans: &mut [Plan]) -> Result<Tail> {
+        let mut draft = self.log.draft(writer.tail)?;
+        for plan in plans.iter_mut().filter(|plan| !plan.skip) {
+            match draft.reserve(plan.size) {
+                Ok(position) => plan.position = position,
+                Err(error) => {
+                    draft.give_up()?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(draft.take())
+    }
+
+    /// Leads the index to one record that is in the log.
+    pub(super) fn apply(&self, writer: &mut Writer, plan: &Plan) -> Result<()> {
+        let Some(mut place) = plan.place else {
+            return writer.editor.insert(&self.index, plan.hash, plan.position);
+        };
+        if writer.editor.stale(place) {
+            // A split in this batch has moved the slot; it still holds the version that was planned for.
+            let reference = writer.tail.position;
+            let found = writer.editor.locate(&self.index, plan.hash, reference, |position| {
+                Ok((position == plan.prev).then_some(()))
+            })?;
+            place = found.expect("a split keeps every slot").0;
+        }
+        let durable = self.cells.durable();
+        writer.editor.replace(&self.index, place, plan.hash, plan.position, durable)
+    }
+
+    /// Shows everyone what was appended and applied.
+    pub(super) fn publish(&self, writer: &mut Writer, mut counters: Counters) {
+        counters.position = writer.tail.position;
+        counters.segment = writer.tail.segment;
+        counters.pages = writer.editor.live();
+        writer.counters = counters;
+        writer.unfinished = false;
+        self.cells.publish(&counters);
+    }
+
+    /// Fails unless `table` exists.
+    pub(super) fn require_table(&self, writer: &mut Writer, table: u32) -> Result<()> {
+        if table == CATALOGUE || table == DEFAULT_TABLE || writer.tables.contains(&table) {
+            return Ok(());
+        }
+        if self.table_name(table, writer.counters.position)?.is_none() {
+            return Err(Error::NoSuchTable { name: format!("#{table}") });
+        }
+        writer.tables.insert(table);
+        Ok(())
+    }
+}
+
+/// The header of the record that an operation becomes.
+pub(super) fn header(plan: &Plan, op: &Op<'_>, commit: bool) -> Header {
+    Header {
+        crc: 0,
+        kind: if op.value.is_some() { Kind::Put } else { Kind::Tombstone },
+        commit,
+        live_before: plan.live_before,
+        relocated: false,
+        table: op.table,
+        key_len: u16::try_from(op.key.len()).expect("checked at the door"),
+        value_len: u32::try_from(op.value_len()).expect("checked at the door"),
+        prev: plan.prev,
+    }
+}
+
+/// Counts one record: what it adds, and what the version before it no longer does.
+pub(super) fn count(counters: &mut Counters, plan: &Plan, table: u32, put: bool) {
+    let entry = u64::from(table != CATALOGUE);
+    if plan.live_before {
+        counters.entries -= entry;
+        counters.live_bytes -= plan.prev_size;
+        counters.dead_bytes += plan.prev_size;
+    }
+    if put {
+        counters.entries += entry;
+        counters.live_bytes += plan.size;
+    } else {
+        counters.dead_bytes += plan.size;
+    }
+}

@@ -1,0 +1,63 @@
+//! Visiting every key of a table at one position, in hash order, while the writer goes on.
+
+use crate::error::Result;
+use crate::log::Record;
+
+use super::Engine;
+
+/// Records that are fetched ahead.
+const AHEAD: usize = 16;
+
+/// Where an iteration is. Holds no borrow, so that it can live beside the handle it reads from.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    table: u32,
+    at: u64,
+    /// Hash prefix of the next page; None after the last.
+    next: Option<u64>,
+    /// Slots of the current page.
+    slots: Vec<(u64, u64)>,
+    done: usize,
+}
+
+impl Walk {
+    /// Starts a walk over `table` as of `at`.
+    pub(crate) fn new(table: u32, at: u64) -> Walk {
+        Walk { table, at, next: Some(0), slots: Vec::new(), done: 0 }
+    }
+
+    /// The next key that has a value.
+    pub(crate) fn next<'a>(&mut self, engine: &'a Engine) -> Option<Result<Record<'a>>> {
+        loop {
+            while let Some((_, position)) = self.slots.get(self.done).copied() {
+                if let Some((_, ahead)) = self.slots.get(self.done + AHEAD) {
+                    engine.log.prefetch(*ahead);
+                }
+                self.done += 1;
+                if let Some(found) = self.resolve(engine, position).transpose() {
+                    return Some(found);
+                }
+            }
+            let from = self.next?;
+            match engine.index.walk(from, self.at, &mut self.slots) {
+                Ok(next) => self.next = next,
+                Err(error) => {
+                    self.next = None;
+                    return Some(Err(error));
+                }
+            }
+            self.done = 0;
+            for (_, position) in self.slots.iter().take(AHEAD) {
+                engine.log.prefetch(*position);
+            }
+        }
+    }
+
+    fn resolve<'a>(&self, engine: &'a Engine, position: u64) -> Result<Option<Record<'a>>> {
+        let record = engine.log.record(position)?;
+        if record.header().table != self.table {
+            return Ok(None);
+        }
+        engine.visible(record, self.at)
+    }
+}

@@ -1,0 +1,130 @@
+//! The store: one handle's view of meta, index and log, and how they work together.
+
+mod background;
+mod batch;
+mod checkpoint;
+mod clean;
+mod commit;
+mod create;
+mod durable;
+mod figures;
+mod iterate;
+mod many;
+mod open;
+mod plan;
+mod put_with;
+mod read;
+mod recover;
+mod tables;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(crate) use background::Background;
+pub(crate) use batch::{Op, check};
+pub(crate) use iterate::Walk;
+pub(crate) use read::Found;
+pub(crate) use tables::{CATALOGUE, DEFAULT_TABLE};
+pub use verify::Damage;
+pub(crate) use verify::Report;
+
+use crate::cells::Cells;
+use crate::error::{Error, Result};
+use crate::format::hash::Hasher;
+use crate::format::meta::{Counters, Superblock};
+use crate::index::{Editor, Index};
+use crate::log::{Log, Tail};
+use crate::options::Durability;
+use crate::sys::{Disk, File, ForkGuard};
+use durable::Syncer;
+
+/// One open store. Reads need nothing else; `writer` is there if this handle may write.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    disk: Arc<dyn Disk>,
+    superblock: Superblock,
+    cells: Arc<Cells>,
+    index: Index,
+    log: Log,
+    hasher: Hasher,
+    verify_on_read: bool,
+    writer: Option<WriterHalf>,
+    /// Held open for its shared lock: recovery after a power cut waits until nobody reads.
+    meta: Arc<dyn File>,
+}
+
+/// What only the writing handle has.
+#[derive(Debug)]
+struct WriterHalf {
+    state: Mutex<Writer>,
+    syncer: Syncer,
+    /// One checkpoint at a time; holds the sequence of the one whose file is to be overwritten next.
+    checkpointer: Mutex<()>,
+    /// Where the last checkpoint was captured, or tried, so that a failing one is not tried at every commit.
+    attempted: AtomicU64,
+    background: Background,
+    durability: Durability,
+    checkpoint_interval: u64,
+    fork: ForkGuard,
+    /// Held open for its exclusive lock: there is one writer.
+    _lock: Arc<dyn File>,
+}
+
+/// The writer's state, under its mutex. All that a successor needs of it is in the live cells and the log.
+#[derive(Debug)]
+struct Writer {
+    tail: Tail,
+    counters: Counters,
+    editor: Editor,
+    /// The clean record stands: it has to go before anything changes.
+    clean: bool,
+    /// A batch has its commit mark but is not in the index yet, because that was out of space: it comes first.
+    unfinished: bool,
+    /// Ids of tables that are known to exist.
+    tables: std::collections::HashSet<u32>,
+    plans: plan::Plans,
+}
+
+impl Engine {
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.disk.root()
+    }
+
+    /// Where the file `name` of this store is, for messages.
+    fn file(&self, name: &str) -> PathBuf {
+        self.disk.root().join(name)
+    }
+
+    /// End of the last commit.
+    #[inline]
+    pub(crate) fn committed(&self) -> u64 {
+        self.cells.committed()
+    }
+
+    pub(crate) fn is_writer(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// The writing half, if this handle, in this process, may write.
+    fn writer(&self) -> Result<&WriterHalf> {
+        let writer = self.writer.as_ref().ok_or(Error::ReadOnly)?;
+        if writer.fork.is_child() {
+            return Err(Error::Forked);
+        }
+        Ok(writer)
+    }
+
+    /// The background thread's mailbox.
+    pub(crate) fn background(&self) -> Option<&Background> {
+        self.writer.as_ref().filter(|w| !w.fork.is_child()).map(|w| &w.background)
+    }
+}
+
+impl WriterHalf {
+    /// The writer lock. A panic in a caller's closure leaves the state whole, so poisoning of the mutex means nothing.
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

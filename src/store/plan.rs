@@ -1,0 +1,157 @@
+//! Planning a commit: which operation counts, which slot and version it replaces, where its record goes.
+
+use crate::error::Result;
+use crate::format::hash::Hash;
+use crate::format::record;
+use crate::index::{First, Place, Probe};
+use crate::log::Record;
+
+use super::many::GROUP;
+use super::{Engine, Op, Writer};
+
+/// What one operation will do. Kept between commits for its memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) hash: Hash,
+    /// The operation does nothing: a later one has the same key, or it deletes what is not there.
+    pub(super) skip: bool,
+    /// The key's slot, if it has one.
+    pub(super) place: Option<Place>,
+    /// Position, size and liveness of the version that the slot holds.
+    pub(super) prev: u64,
+    pub(super) prev_size: u64,
+    pub(super) live_before: bool,
+    /// Where the record goes.
+    pub(super) position: u64,
+    pub(super) size: u64,
+}
+
+/// Memory for planning, used again by every commit.
+#[derive(Debug, Default)]
+pub(super) struct Plans {
+    pub(super) plans: Vec<Plan>,
+    /// An open-addressed table of operation numbers plus one, to find keys that occur twice.
+    seen: Vec<u32>,
+}
+
+impl Plan {
+    pub(super) fn new(hash: Hash) -> Plan {
+        Plan {
+            hash,
+            skip: false,
+            place: None,
+            prev: 0,
+            prev_size: 0,
+            live_before: false,
+            position: 0,
+            size: 0,
+        }
+    }
+}
+
+impl Plans {
+    /// Of several operations on one key only the last counts: a batch shows each key at one version.
+    fn skip_overwritten(&mut self, ops: &[Op<'_>]) {
+        if ops.len() < 2 {
+            return;
+        }
+        let slots = (ops.len() * 2).next_power_of_two();
+        self.seen.clear();
+        self.seen.resize(slots, 0);
+        for (i, op) in ops.iter().enumerate() {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a hash is cut to the table's size"
+            )]
+            let mut at = self.plans[i].hash.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) as usize >> 8;
+            loop {
+                at &= slots - 1;
+                let Some(other) = self.seen[at].checked_sub(1) else { break };
+                let other = other as usize;
+                if self.plans[other].hash == self.plans[i].hash
+                    && ops[other].table == op.table
+                    && ops[other].key == op.key
+                {
+                    self.plans[other].skip = true;
+                    break;
+                }
+                at += 1;
+            }
+            self.seen[at] =
+                u32::try_from(i + 1).expect("batches are limited to 2^32 - 1 operations");
+        }
+    }
+}
+
+impl Engine {
+    /// Plans all operations but for the positions; returns how many keys are new to the index.
+    pub(super) fn plan(&self, writer: &mut Writer, ops: &[Op<'_>]) -> Result<usize> {
+        let mut plans = std::mem::take(&mut writer.plans);
+        let result = self.plan_into(writer, &mut plans, ops);
+        writer.plans = plans;
+        result
+    }
+
+    fn plan_into(&self, writer: &Writer, plans: &mut Plans, ops: &[Op<'_>]) -> Result<usize> {
+        plans.plans.clear();
+        let hashes = ops.iter().map(|op| Plan::new(self.hasher.hash(op.table, op.key)));
+        plans.plans.extend(hashes);
+        plans.skip_overwritten(ops);
+        let mut new_keys = 0;
+        for (plans, ops) in plans.plans.chunks_mut(GROUP).zip(ops.chunks(GROUP)) {
+            self.warm(plans, writer.tail.position);
+            for (plan, op) in plans.iter_mut().zip(ops).filter(|(plan, _)| !plan.skip) {
+                self.plan_one(writer, plan, op)?;
+                new_keys += usize::from(!plan.skip && plan.place.is_none());
+            }
+        }
+        Ok(new_keys)
+    }
+
+    /// Brings what a group of operations will look at into the caches, as `get_many` does.
+    fn warm(&self, plans: &[Plan], reference: u64) {
+        let mut probes = [None::<Probe>; GROUP];
+        for (plan, probe) in plans.iter().zip(&mut probes) {
+            *probe = Some(self.index.begin(plan.hash));
+        }
+        for probe in &mut probes[..plans.len()] {
+            *probe = probe.and_then(|probe| self.index.enter(probe).ok().flatten());
+        }
+        for probe in probes.iter().flatten() {
+            if let First::Candidate(position) = self.index.first(probe, reference) {
+                self.log.prefetch(position);
+            }
+        }
+    }
+
+    /// Finds what one operation replaces.
+    pub(super) fn plan_one(&self, writer: &Writer, plan: &mut Plan, op: &Op<'_>) -> Result<()> {
+        let reference = writer.tail.position;
+        let found = writer.editor.locate(&self.index, plan.hash, reference, |position| {
+            let record = self.log.record(position)?;
+            Ok(record.is(op.table, op.key).then_some(record))
+        })?;
+        if let Some((place, record)) = found {
+            plan.replaces(place, &record);
+        }
+        plan.skip = op.value.is_none() && !plan.live_before;
+        plan.size = record::size(op.key.len(), op.value_len());
+        Ok(())
+    }
+
+    /// A plan for one operation by itself.
+    pub(super) fn plan_single(&self, writer: &Writer, op: &Op<'_>) -> Result<Plan> {
+        let mut plan = Plan::new(self.hasher.hash(op.table, op.key));
+        self.plan_one(writer, &mut plan, op)?;
+        Ok(plan)
+    }
+}
+
+impl Plan {
+    fn replaces(&mut self, place: Place, record: &Record<'_>) {
+        self.place = Some(place);
+        self.prev = record.position();
+        self.prev_size = record.header().size();
+        self.live_before = record.is_put();
+    }
+}

@@ -1,0 +1,67 @@
+//! Writing a value in place: the caller fills the reserved bytes of the mapped log.
+
+use crate::error::Result;
+use crate::format::record;
+use crate::log::Log;
+
+use super::commit::{count, header};
+use super::{Engine, Op};
+
+/// Wipes a record's bytes unless it was finished: the caller's closure may panic.
+struct Wipe<'a> {
+    log: &'a Log,
+    position: u64,
+    size: u64,
+    finished: bool,
+}
+
+impl Drop for Wipe<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // The segment is mapped, so this cannot fail.
+            let _ = self.log.wipe(self.position, self.size);
+        }
+    }
+}
+
+impl Engine {
+    /// Commits one put whose `len` bytes of value `fill` writes; they are zero before.
+    pub(crate) fn put_with(
+        &self,
+        table: u32,
+        key: &[u8],
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<u64> {
+        let half = self.writer()?;
+        let mut writer = half.lock();
+        self.prepare(half, &mut writer)?;
+        self.require_table(&mut writer, table)?;
+        let op = Op { table, key, value: Some(&[]) };
+        let mut plan = self.plan_single(&writer, &op)?;
+        plan.size = record::size(key.len(), len);
+        writer.editor.ensure(&self.index, 1)?;
+        let plans = std::slice::from_mut(&mut plan);
+        let tail = self.reserve(&writer, plans)?;
+        let mut header = header(&plan, &op, true);
+        header.value_len = u32::try_from(len).expect("checked at the door");
+        if writer.tail.segment != tail.segment {
+            // The log goes on in the new segment whatever becomes of this record.
+            writer.tail = crate::log::Tail { position: plan.position, segment: tail.segment };
+        }
+        let mut wipe =
+            Wipe { log: &self.log, position: plan.position, size: plan.size, finished: false };
+        self.log.write(plan.position, header, key, fill)?;
+        wipe.finished = true;
+        writer.tail = tail;
+        writer.unfinished = true;
+        let mut counters = writer.counters;
+        self.apply(&mut writer, &plan)?;
+        count(&mut counters, &plan, table, true);
+        self.publish(&mut writer, counters);
+        let garbage = self.garbage_is_due(&writer);
+        drop(writer);
+        self.after_commit(half, tail.position, garbage, None)?;
+        Ok(tail.position)
+    }
+}

@@ -1,0 +1,66 @@
+//! Reading one key at one position: load the position first, find the newest version, walk back to the one that counts.
+
+use crate::error::{Error, Result};
+use crate::format::hash::Hash;
+use crate::log::Record;
+
+use super::Engine;
+
+/// A key's version that is visible: key and value in the mapping.
+pub(crate) type Found<'a> = Record<'a>;
+
+impl Engine {
+    /// The value of `key` in `table` as of commit position `at`.
+    #[inline]
+    pub(crate) fn get(&self, table: u32, key: &[u8], at: u64) -> Result<Option<Found<'_>>> {
+        let hash = self.hasher.hash(table, key);
+        self.get_hashed(hash, table, key, at)
+    }
+
+    pub(super) fn get_hashed(
+        &self,
+        hash: Hash,
+        table: u32,
+        key: &[u8],
+        at: u64,
+    ) -> Result<Option<Found<'_>>> {
+        let newest = self.index.lookup(hash, at, |position| {
+            let record = self.log.record(position)?;
+            Ok(record.is(table, key).then_some(record))
+        })?;
+        match newest {
+            Some(record) => self.visible(record, at),
+            None => Ok(None),
+        }
+    }
+
+    /// Walks from a version back to the newest one that is visible at `at`; None if that is a tombstone or there is none.
+    #[inline]
+    pub(super) fn visible<'a>(
+        &'a self,
+        mut record: Record<'a>,
+        at: u64,
+    ) -> Result<Option<Found<'a>>> {
+        while record.version() >= at {
+            let prev = record.header().prev;
+            if prev == 0 {
+                return Ok(None);
+            }
+            if prev >= record.position() {
+                // A chain only ever leads back, so that a damaged one cannot be a circle.
+                return Err(self.damaged(&record, "a position before the record's own"));
+            }
+            record = self.log.record(prev)?;
+        }
+        if self.verify_on_read && !record.verify() {
+            return Err(self.damaged(&record, "a record with a valid checksum"));
+        }
+        Ok(record.is_put().then_some(record))
+    }
+
+    #[cold]
+    pub(super) fn damaged(&self, record: &Record<'_>, expected: &str) -> Error {
+        let (name, offset) = record.place();
+        Error::corrupt(self.file(&name), offset, expected, "other bytes")
+    }
+}

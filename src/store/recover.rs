@@ -1,0 +1,207 @@
+//! Recovery: finish or forget what a dead writer had half done. One code path for a killed process and a power cut; they
+//! differ only in where it starts and in what may be believed there.
+
+use crate::error::{Error, Result};
+use crate::format::meta::Counters;
+use crate::format::segment;
+use crate::index::Editor;
+use crate::log::{Log, Record, Scan, Tail};
+
+use super::checkpoint::load_newest;
+use super::commit::count;
+use super::plan::Plan;
+use super::{CATALOGUE, Engine, Writer};
+
+/// Where the log ends, what was counted up to there, and the index editor that brought it there.
+pub(super) struct Recovered {
+    pub(super) tail: Tail,
+    pub(super) counters: Counters,
+    pub(super) editor: Editor,
+}
+
+impl Engine {
+    /// After a killed process: the page cache holds all that was written, so the live cells are true, and only a batch whose
+    /// commit mark stands but which was not published is still to be applied.
+    pub(super) fn resume(&mut self) -> Result<Recovered> {
+        self.index.finish_split()?;
+        let committed = self.cells.committed();
+        let counters = self.cells.counters().ok_or_else(|| {
+            let offset = crate::format::meta::cell::COUNTERS[0] as u64;
+            Error::corrupt(self.file("meta"), offset, "counters for the last commit", "none")
+        })?;
+        let mut editor = Editor::new(counters.pages);
+        let start = Tail { position: committed, segment: counters.segment };
+        let (tail, counters) = self.replay(&mut editor, start, counters)?;
+        // A failed sync may have marked these pages clean (invariant I9).
+        self.log.redirty(self.cells.durable(), tail.position)?;
+        if self.cells.suspect() {
+            self.index.redirty()?;
+        }
+        let tail = self.seal(tail)?;
+        Ok(Recovered { tail, counters: at(counters, tail, &editor), editor })
+    }
+
+    /// After a power cut: only what has a checksum is believed. The directory of the newest checkpoint, its pages with slots
+    /// that may dangle, and the log from the checkpoint on.
+    pub(super) fn restore(&mut self) -> Result<Recovered> {
+        let id = self.superblock.id;
+        let (header, captured) = load_newest(&*self.disk, &id)?.ok_or_else(|| {
+            Error::corrupt(
+                self.file("checkpoint.a"),
+                0,
+                "a valid checkpoint in one of two files",
+                "none",
+            )
+        })?;
+        let counters = header.counters;
+        let start = Tail { position: counters.position, segment: counters.segment };
+        let end = end_of(&self.log, start)?;
+        self.check_durable(end)?;
+        self.cells.set_checkpoint(counters.position);
+        self.index.restore(&captured)?;
+        let mut lost = None;
+        self.index.settle(end.position, |page| lost = Some(page))?;
+        if let Some(page) = lost {
+            let offset = u64::from(page) * crate::format::PAGE;
+            let found = format!("a slot with both versions after {}", end.position);
+            return Err(Error::corrupt(
+                self.file("index"),
+                offset,
+                "a version that is in the log",
+                found,
+            ));
+        }
+        self.cells.set_durable(start.position);
+        let mut editor = Editor::new(counters.pages);
+        let (tail, counters) = self.replay(&mut editor, start, counters)?;
+        // What was read back may still be only in the page cache of a store that was copied or moved here.
+        self.log.redirty(start.position, tail.position)?;
+        self.log.sync(start.position, tail.position)?;
+        self.cells.set_suspect(false);
+        let tail = self.seal(tail)?;
+        self.cells.set_durable(tail.position);
+        Ok(Recovered { tail, counters: at(counters, tail, &editor), editor })
+    }
+
+    /// A cell that says more was durable than is left is a hint that the log is damaged rather than cut short: cells reach the
+    /// disk at any time, and what they say was true when they were written.
+    fn check_durable(&self, end: Tail) -> Result<()> {
+        let durable = self.cells.durable();
+        if durable <= end.position {
+            return Ok(());
+        }
+        let offset = end.position - end.segment * self.superblock.segment_bytes;
+        let file = self.file(&segment::name(end.segment));
+        let expected = format!("records up to position {durable}, which were durable");
+        Err(Error::corrupt(file, offset, expected, "bytes that are no record"))
+    }
+
+    /// Applies all complete batches from `start` on. Idempotent: a slot never goes back to an older version.
+    pub(super) fn replay(
+        &self,
+        editor: &mut Editor,
+        start: Tail,
+        mut counters: Counters,
+    ) -> Result<(Tail, Counters)> {
+        let mut scan = Scan::new(&self.log, start.segment, start.position)?;
+        let mut end = start;
+        let mut batch = Vec::new();
+        while let Some(record) = scan.step()? {
+            batch.push(record);
+            if record.header().commit {
+                for record in batch.drain(..) {
+                    self.replay_one(editor, &record, &mut counters)?;
+                }
+                end = Tail { position: scan.position(), segment: scan.segment().number() };
+            }
+        }
+        Ok((end, counters))
+    }
+
+    fn replay_one(
+        &self,
+        editor: &mut Editor,
+        record: &Record<'_>,
+        counters: &mut Counters,
+    ) -> Result<()> {
+        let header = record.header();
+        let (table, key) = (header.table, record.key());
+        let hash = self.hasher.hash(table, key);
+        let found = editor.locate(&self.index, hash, record.position(), |position| {
+            if position == record.position() {
+                return Ok(Some(position));
+            }
+            Ok(self.log.record(position)?.is(table, key).then_some(position))
+        })?;
+        match found {
+            Some((_, position)) if position >= record.position() => {}
+            Some((place, _)) => {
+                let durable = self.cells.durable();
+                editor.replace(&self.index, place, hash, record.position(), durable)?;
+            }
+            None => editor.insert(&self.index, hash, record.position())?,
+        }
+        let prev_size = match header.prev {
+            0 => 0,
+            prev => self.log.record(prev)?.header().size(),
+        };
+        let plan = Plan {
+            prev_size,
+            live_before: header.live_before,
+            size: header.size(),
+            ..Plan::new(hash)
+        };
+        debug_assert!(table != CATALOGUE || header.prev < record.position());
+        count(counters, &plan, table, record.is_put());
+        Ok(())
+    }
+
+    /// Ends the log's epoch at `end`: what a crash left after it, in this segment or a later one, can never be read again,
+    /// since the log goes on in a new segment whose records have another checksum (invariant I3).
+    fn seal(&mut self, end: Tail) -> Result<Tail> {
+        let old = *self.log.segment(end.segment)?.header();
+        let first = end.segment * self.superblock.segment_bytes + segment::HEADER;
+        let next = end.segment + old.bytes.div_ceil(self.superblock.segment_bytes);
+        let epoch = old.epoch.checked_add(1).ok_or_else(|| {
+            let file = self.file(&segment::name(end.segment));
+            Error::corrupt(file, 56, "an epoch below 2^32 - 1", old.epoch)
+        })?;
+        self.log.remove_from(next)?;
+        if end.position == first {
+            // Nothing in it counts, so it is replaced as a whole.
+            self.log.forget_from(end.segment);
+            return self.log.begin(end.segment, epoch, old.prev_end);
+        }
+        let tail = self.log.begin(next, epoch, end.position)?;
+        // Best effort: on a file system that cannot give blocks back they are merely unused.
+        let _ = self.log.segment(end.segment)?.release_after(end.position);
+        Ok(tail)
+    }
+
+    /// Completes the batch that a full disk kept from the index.
+    pub(super) fn finish(&self, writer: &mut Writer) -> Result<()> {
+        let counters = writer.counters;
+        let start = Tail { position: counters.position, segment: counters.segment };
+        let (tail, counters) = self.replay(&mut writer.editor, start, counters)?;
+        debug_assert_eq!(tail, writer.tail);
+        self.publish(writer, counters);
+        Ok(())
+    }
+}
+
+/// The counters at the end of recovery.
+fn at(counters: Counters, tail: Tail, editor: &Editor) -> Counters {
+    Counters { position: tail.position, segment: tail.segment, pages: editor.live(), ..counters }
+}
+
+/// Where the last complete batch ends.
+fn end_of(log: &Log, start: Tail) -> Result<Tail> {
+    let mut scan = Scan::new(log, start.segment, start.position)?;
+    let mut end = start;
+    while let Some(record) = scan.step()? {
+        if record.header().commit {
+            end = Tail { position: scan.position(), segment: scan.segment().number() };
+        }
+    }
+    Ok(end)
+}

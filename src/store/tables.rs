@@ -1,0 +1,134 @@
+//! Tables: keyspaces of their own, in one index and one log. A catalogue, itself a table, maps names to ids.
+
+use crate::error::{Error, Result};
+
+use super::{Engine, Op, Walk, Writer};
+
+/// The table of tables.
+pub(crate) const CATALOGUE: u32 = 0;
+/// The table that has no name.
+pub(crate) const DEFAULT_TABLE: u32 = 1;
+/// Ids of named tables start here; an id is never used twice.
+const FIRST_NAMED: u32 = 2;
+/// Longest name, in bytes.
+pub(crate) const MAX_NAME: usize = 255;
+
+/// Catalogue key under which the next id to give is kept.
+const NEXT: &[u8] = b"";
+
+/// Catalogue key of a name.
+fn name_key(name: &str) -> Vec<u8> {
+    [b"n", name.as_bytes()].concat()
+}
+
+/// Catalogue key of an id.
+fn id_key(id: u32) -> [u8; 5] {
+    let [a, b, c, d] = id.to_le_bytes();
+    [b'i', a, b, c, d]
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::InvalidOption { option: "table name", why: "it is empty".into() });
+    }
+    if name.len() > MAX_NAME {
+        let (len, max) = (name.len() as u64, MAX_NAME as u64);
+        return Err(Error::TooLarge { what: "table name", len, max });
+    }
+    Ok(())
+}
+
+impl Engine {
+    fn catalogue_id(&self, key: &[u8], at: u64) -> Result<Option<u32>> {
+        let Some(record) = self.get(CATALOGUE, key, at)? else { return Ok(None) };
+        match <[u8; 4]>::try_from(record.value()) {
+            Ok(id) => Ok(Some(u32::from_le_bytes(id))),
+            Err(_) => Err(self.damaged(&record, "a table id of four bytes")),
+        }
+    }
+
+    /// The id of the table `name` as of `at`.
+    pub(crate) fn table_id(&self, name: &str, at: u64) -> Result<Option<u32>> {
+        check_name(name)?;
+        self.catalogue_id(&name_key(name), at)
+    }
+
+    /// The name of table `id` as of `at`; None if it does not exist.
+    pub(crate) fn table_name(&self, id: u32, at: u64) -> Result<Option<String>> {
+        let Some(record) = self.get(CATALOGUE, &id_key(id), at)? else { return Ok(None) };
+        match String::from_utf8(record.value().to_vec()) {
+            Ok(name) => Ok(Some(name)),
+            Err(_) => Err(self.damaged(&record, "a table name in UTF-8")),
+        }
+    }
+
+    /// Names of all tables as of `at`, sorted.
+    pub(crate) fn table_names(&self, at: u64) -> Result<Vec<String>> {
+        let next = self.catalogue_id(NEXT, at)?.unwrap_or(FIRST_NAMED);
+        let mut names = Vec::new();
+        for id in FIRST_NAMED..next {
+            names.extend(self.table_name(id, at)?);
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The id of the table `name`, which is created if need be.
+    pub(crate) fn open_table(&self, name: &str) -> Result<u32> {
+        if let Some(id) = self.table_id(name, self.committed())? {
+            return Ok(id);
+        }
+        let half = self.writer().map_err(|error| match error {
+            Error::ReadOnly => Error::NoSuchTable { name: name.into() },
+            other => other,
+        })?;
+        let mut writer = half.lock();
+        self.prepare(half, &mut writer)?;
+        let at = writer.counters.position;
+        if let Some(id) = self.table_id(name, at)? {
+            return Ok(id);
+        }
+        let id = self.catalogue_id(NEXT, at)?.unwrap_or(FIRST_NAMED);
+        let max = u64::from(u32::MAX);
+        let next = id.checked_add(1).ok_or(Error::TooLarge { what: "table id", len: max, max })?;
+        let put = |key, value| Op { table: CATALOGUE, key, value: Some(value) };
+        let committed = self.commit_locked(
+            &mut writer,
+            &[
+                put(&name_key(name), &id.to_le_bytes()),
+                put(&id_key(id), name.as_bytes()),
+                put(NEXT, &next.to_le_bytes()),
+            ],
+        )?;
+        drop(writer);
+        self.after_commit(half, committed, false, None)?;
+        Ok(id)
+    }
+
+    /// Deletes a table with all its keys, in one commit; false if there is none of that name.
+    pub(crate) fn drop_table(&self, name: &str) -> Result<bool> {
+        let half = self.writer()?;
+        let mut writer = half.lock();
+        self.prepare(half, &mut writer)?;
+        let at = writer.counters.position;
+        let Some(id) = self.table_id(name, at)? else { return Ok(false) };
+        let committed = self.delete_all(&mut writer, name, id, at)?;
+        writer.tables.remove(&id);
+        let garbage = self.garbage_is_due(&writer);
+        drop(writer);
+        self.after_commit(half, committed, garbage, None)?;
+        Ok(true)
+    }
+
+    fn delete_all(&self, writer: &mut Writer, name: &str, id: u32, at: u64) -> Result<u64> {
+        let mut ops = Vec::new();
+        let mut walk = Walk::new(id, at);
+        while let Some(record) = walk.next(self).transpose()? {
+            ops.push(Op { table: id, key: record.key(), value: None });
+        }
+        let (name_key, id_key) = (name_key(name), id_key(id));
+        ops.push(Op { table: CATALOGUE, key: &name_key, value: None });
+        ops.push(Op { table: CATALOGUE, key: &id_key, value: None });
+        self.commit_locked(writer, &ops)
+    }
+}

@@ -1,0 +1,208 @@
+//! Verification: read everything, believe nothing, say what is wrong where.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::format::checkpoint::NAMES as CHECKPOINTS;
+use crate::format::meta::{Clean, Counters};
+use crate::format::{PAGE, segment};
+use crate::log::{Scan, Tail};
+
+use super::checkpoint::load;
+use super::{CATALOGUE, Engine, clean};
+
+/// A place in a file that does not hold what it must.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damage {
+    /// The damaged file.
+    pub file: PathBuf,
+    /// Byte offset of the damage in that file.
+    pub offset: u64,
+    /// What should be there.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Damage { file, offset, expected, found } = self;
+        write!(f, "{} at offset {offset}: expected {expected}, found {found}", file.display())
+    }
+}
+
+/// What a verification has read, and what it found.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) position: u64,
+    pub(crate) segments: u64,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) entries: u64,
+    pub(crate) pages: u64,
+    pub(crate) damage: Vec<Damage>,
+}
+
+impl Report {
+    fn add(
+        &mut self,
+        file: PathBuf,
+        offset: u64,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) {
+        self.damage.push(Damage { file, offset, expected: expected.into(), found: found.into() });
+    }
+
+    /// Takes a damage for what it is; any other error ends the verification.
+    fn absorb(&mut self, error: Error) -> Result<()> {
+        match error {
+            Error::Corrupt { file, offset, expected, found } => {
+                self.damage.push(Damage { file, offset, expected, found });
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+}
+
+impl Engine {
+    /// Reads every record, page, slot and checkpoint. Writers wait, if this handle is theirs; through a read-only handle
+    /// beside a live writer only what was committed at the start is judged.
+    pub(crate) fn verify(&self) -> Result<Report> {
+        let guard = self.writer.as_ref().map(super::WriterHalf::lock);
+        let at = self.committed();
+        let mut report = Report { position: at, ..Report::default() };
+        let counters = self.cells.counters();
+        self.verify_log(at, &mut report)?;
+        self.verify_index(at, guard.is_some(), &mut report)?;
+        self.verify_checkpoints(&mut report)?;
+        if let Some(counters) = counters.filter(|counters| counters.position == at) {
+            self.verify_counters(&counters, &mut report);
+        }
+        Ok(report)
+    }
+
+    /// Walks all records from the first segment to `at`.
+    fn verify_log(&self, at: u64, report: &mut Report) -> Result<()> {
+        let numbers = self.log.numbers()?;
+        report.segments = numbers.len() as u64;
+        let Some(first) = numbers.first().copied() else {
+            report.add(self.file("log"), 0, "a segment", "none");
+            return Ok(());
+        };
+        let start = Tail {
+            position: first * self.superblock.segment_bytes + segment::HEADER,
+            segment: first,
+        };
+        let mut scan = match Scan::new(&self.log, start.segment, start.position) {
+            Ok(scan) => scan,
+            Err(error) => return report.absorb(error),
+        };
+        loop {
+            match scan.step() {
+                Ok(Some(record)) if scan.position() <= at => {
+                    report.records += 1;
+                    report.bytes += record.header().size();
+                }
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => break,
+                Err(error) => return report.absorb(error),
+            }
+        }
+        if scan.position() < at {
+            let segment = scan.segment();
+            let offset = scan.position() - segment.start();
+            let file = self.file(&segment::name(segment.number()));
+            let expected = format!("records up to position {at}");
+            report.add(file, offset, expected, "bytes that are no record");
+        }
+        Ok(())
+    }
+
+    /// Every slot leads to a record whose hash is the slot's, and every chain can be walked.
+    fn verify_index(&self, at: u64, quiet: bool, report: &mut Report) -> Result<()> {
+        let mut slots = Vec::new();
+        let mut from = Some(0);
+        while let Some(prefix) = from {
+            from = match self.index.walk(prefix, at, &mut slots) {
+                Ok(next) => next,
+                Err(error) => return report.absorb(error),
+            };
+            for (stored, position) in slots.drain(..) {
+                self.verify_slot(stored, position, at, report)?;
+            }
+        }
+        if quiet {
+            let index = self.file(crate::format::index::NAME);
+            let mut bad = Vec::new();
+            let pages = self.index.check(|page, expected| bad.push((page, expected)));
+            for (page, expected) in bad {
+                report.add(index.clone(), u64::from(page) * PAGE, expected, "other bytes");
+            }
+            match pages {
+                Ok(pages) => report.pages = pages,
+                Err(error) => report.absorb(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_slot(&self, stored: u64, position: u64, at: u64, report: &mut Report) -> Result<()> {
+        let record = match self.log.record(position) {
+            Ok(record) => record,
+            Err(error) => return report.absorb(error),
+        };
+        let header = *record.header();
+        let hash = self.hasher.hash(header.table, record.key());
+        if hash.stored() != stored {
+            let (name, offset) = record.place();
+            report.add(
+                self.file(&name),
+                offset,
+                "the key whose hash the index holds",
+                "another key",
+            );
+        }
+        match self.visible(record, at) {
+            Ok(Some(_)) => report.entries += u64::from(header.table != CATALOGUE),
+            Ok(None) => {}
+            Err(error) => report.absorb(error)?,
+        }
+        Ok(())
+    }
+
+    /// One of two checkpoints is enough, unless a clean close vouches for both.
+    fn verify_checkpoints(&self, report: &mut Report) -> Result<()> {
+        let mut valid = 0;
+        for name in CHECKPOINTS {
+            valid += u32::from(load(&*self.disk, &self.superblock.id, name)?.is_some());
+        }
+        if valid == 0 {
+            report.add(
+                self.file(CHECKPOINTS[0]),
+                0,
+                "a valid checkpoint in one of two files",
+                "none",
+            );
+        }
+        Ok(())
+    }
+
+    /// The counters agree with what was counted.
+    fn verify_counters(&self, counters: &Counters, report: &mut Report) {
+        let meta = self.file("meta");
+        let clean: Option<Clean> = clean::read(self.cells.region());
+        let wrong = clean.is_some_and(|clean| clean.counters != *counters);
+        if wrong {
+            report.add(meta.clone(), Clean::OFFSET, "the live counters", "others");
+        }
+        if counters.entries != report.entries && report.damage.is_empty() {
+            let offset = crate::format::meta::cell::COUNTERS[0] as u64;
+            let expected = format!("{} entries", report.entries);
+            report.add(meta, offset, expected, format!("{} entries", counters.entries));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The one door to the operating system: files, mappings, locks and directories behind two small traits.
+//!
+//! Real files implement the traits, and so does a simulated disk in plain memory. Nothing outside this folder is
+//! unsafe, and the safety comments in it name the obligations they rest on:
+//!
+//! * U1: a mapping outlives every slice of it.
+//! * U2: bytes handed out as `&[u8]` were published and are never written again by anyone.
+//! * U3: words that can change are reached only as aligned atomics, never through `&T` or `&mut T`.
+//! * U4: nobody shrinks a mapped file, and a reader's bound is the published length, not the file's.
+//! * U5: bytes are validated before they get a meaning.
+
+mod fork;
+mod life;
+mod real;
+mod region;
+mod reserve;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) mod sim;
+#[cfg(test)]
+mod tests;
+
+use std::collections::hash_map::RandomState;
+use std::fmt::Debug;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use fork::ForkGuard;
+pub(crate) use real::open_real;
+pub(crate) use region::Region;
+
+/// The unit in which a file is mapped, synced and torn.
+pub(crate) const PAGE: usize = 4096;
+
+/// What a descriptor or a mapping may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Reading only; the file may be on a read-only file system.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// How a file is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockKind {
+    /// Held by any number of handles at once.
+    Shared,
+    /// Held by one handle alone.
+    Exclusive,
+}
+
+/// Where a store's files live. Names are relative to the store's directory: `meta`, `log/0000000003`.
+pub(crate) trait Disk: Send + Sync + Debug {
+    /// The store's directory, for error messages.
+    fn root(&self) -> &Path;
+
+    /// The sorted names in a directory; `""` is the store's own. `NotFound` when it is absent, `NotADirectory` when
+    /// it is a file.
+    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+
+    /// Makes a directory (0700) unless it is there, and syncs its parent. `""` makes the store's own directory,
+    /// with missing parents.
+    fn make_dir(&self, dir: &str) -> io::Result<()>;
+
+    /// Opens a regular file that must exist.
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>>;
+
+    /// Makes a new file (0600) of `len` zeros with its blocks reserved. A leftover of that name is unlinked, never
+    /// truncated, because some process may have it mapped. On failure the new file is unlinked again.
+    fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>>;
+
+    /// Opens a file for writing, and creates it empty (mode 0600) if it is not there. Never replaces one.
+    fn touch(&self, name: &str) -> io::Result<Arc<dyn File>>;
+
+    /// Gives a file another name, replacing what had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Takes a file's name away; mappings of it stay.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &str) -> io::Result<()>;
+
+    /// The identity of the page cache that the anchor file lives in; another number means that a power cut, a reboot
+    /// or a new mount may have lost what was not synced. Never 0.
+    fn life(&self, anchor: &dyn File) -> io::Result<u64>;
+
+    /// The name of the file system when shared mappings of it are not coherent.
+    fn coherent(&self) -> io::Result<Result<(), String>>;
+}
+
+/// An open file. Dropping the last handle drops its lock; its mappings live on.
+pub(crate) trait File: Send + Sync + Debug {
+    /// The file's present length.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Reserves blocks up to `len` and extends the file with zeros; nothing happens when it is that long already.
+    /// On failure the length is what it was.
+    fn grow(&self, len: u64) -> io::Result<()>;
+
+    /// Maps `len` bytes from `offset` (a multiple of [`PAGE`]), shared. The range may reach beyond the end of the
+    /// file, but only what lies before the end may be touched (U4).
+    fn map(&self, offset: u64, len: usize, access: Access) -> io::Result<Region>;
+
+    /// Makes the whole file durable, length included.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Turns a range within the file into zeros, with its blocks still reserved.
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Fills the buffer; `UnexpectedEof` when the file is too short.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of the bytes.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Locks the file unless another handle's lock is in the way, which is `false`. A handle that holds a lock
+    /// converts it.
+    fn try_lock(&self, kind: LockKind) -> io::Result<bool>;
+
+    /// Gives this handle's lock back.
+    fn unlock(&self) -> io::Result<()>;
+
+    /// Device and inode: the same for every name of the file.
+    fn identity(&self) -> io::Result<(u64, u64)>;
+
+    /// The number of the mount through which the file was opened, 0 when the kernel does not tell.
+    fn mount(&self) -> io::Result<u64>;
+}
+
+/// This process's number.
+pub(crate) fn process_id() -> u32 {
+    std::process::id()
+}
+
+/// A number that no other process and no other call is likely to get. Not for secrets.
+pub(crate) fn random_u64() -> u64 {
+    // RandomState is seeded by the operating system once a thread; a forked child inherits the seed, so its process
+    // number and the time tell it apart.
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(process_id());
+    if !cfg!(miri)
+        && let Ok(now) = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)
+    {
+        hasher.write_u128(now.as_nanos());
+    }
+    hasher.finish()
+}

@@ -1,0 +1,221 @@
+//! A region is a window on one file: plain memory that is reached as atomic words, published bytes or unpublished
+//! space, and synced in pages.
+
+use std::fmt;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Access, PAGE};
+
+/// The least alignment of a region's first byte: a value in the log is aligned to 16 bytes.
+const ALIGNMENT: usize = 16;
+const WORD: usize = size_of::<AtomicU64>();
+
+/// The memory behind a region.
+///
+/// # Safety
+///
+/// The memory given by `memory` is aligned to 16 bytes, initialised, readable (and writable if the region made of it
+/// is) at the same address until the backing is dropped, may be used from any thread, and is reached by nobody
+/// through a Rust reference except as U2 and U3 allow. Ranges beyond the end of a mapped file are exempt: U4 keeps
+/// everyone off them.
+pub(super) unsafe trait Backing: Send + Sync {
+    /// Where the bytes are.
+    fn memory(&self) -> NonNull<[u8]>;
+
+    /// Makes a non-empty range, which starts at a page and lies within the memory, durable.
+    fn sync(&self, offset: usize, len: usize) -> io::Result<()>;
+}
+
+/// A view of a range of one file. Dropping it unmaps; the borrow checker keeps it alive as long as its slices (U1).
+pub(crate) struct Region {
+    start: NonNull<u8>,
+    len: usize,
+    /// How many whole words there are.
+    words: usize,
+    /// `len` when it may be written, else 0, so that one comparison checks both.
+    writable: usize,
+    backing: Box<dyn Backing>,
+}
+
+// SAFETY: a `Backing` promises that its memory may be used from any thread and is itself `Send`.
+unsafe impl Send for Region {}
+// SAFETY: a `Backing` promises that its memory may be used from any thread and is itself `Sync`; shared words are
+// atomics (U3), shared bytes are never written (U2).
+unsafe impl Sync for Region {}
+
+impl Region {
+    pub(super) fn new(backing: Box<dyn Backing>, access: Access) -> Region {
+        let memory = backing.memory();
+        let start = memory.cast::<u8>();
+        assert_eq!(
+            start.addr().get() % ALIGNMENT,
+            0,
+            "a region starts at a multiple of {ALIGNMENT}"
+        );
+        let len = memory.len();
+        Region {
+            start,
+            len,
+            words: len / WORD,
+            writable: if access == Access::Write { len } else { 0 },
+            backing,
+        }
+    }
+
+    /// How many bytes the window has.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The word at a byte offset, unless that is not a multiple of eight or out of range.
+    ///
+    /// Through a region that is mapped to read, the word may only be loaded.
+    #[inline]
+    pub(crate) fn word(&self, offset: usize) -> Option<&AtomicU64> {
+        // Rotated, a misaligned offset is larger than any count of words: one comparison checks both.
+        let index = offset.rotate_right(WORD.trailing_zeros());
+        if index >= self.words {
+            return None;
+        }
+        // SAFETY: index < words, so the word lies within the memory, which U1 keeps in place.
+        let at = unsafe { self.start.cast::<AtomicU64>().add(index) };
+        // SAFETY: in range, aligned (the start is, and it is a whole number of words away), initialised (U5 covers
+        // what it means), and changed only through atomics while it is shared (U3).
+        Some(unsafe { at.as_ref() })
+    }
+
+    /// `count` words from a byte offset, unless that is not a multiple of eight or they are out of range.
+    #[inline]
+    pub(crate) fn words(&self, offset: usize, count: usize) -> Option<&[AtomicU64]> {
+        let index = offset.rotate_right(WORD.trailing_zeros());
+        if index > self.words || count > self.words - index {
+            return None;
+        }
+        // SAFETY: index <= words, so the address is within the memory or one past its end; U1 keeps it in place.
+        let at = unsafe { self.start.cast::<AtomicU64>().add(index) };
+        // SAFETY: index + count <= words, aligned as in `word`, changed only through atomics (U3), mapped as long
+        // as the borrow of the region (U1).
+        Some(unsafe { NonNull::slice_from_raw_parts(at, count).as_ref() })
+    }
+
+    /// Published bytes, unless they are out of range.
+    ///
+    /// The caller's obligation (U2): the range was published before and nobody writes it ever again.
+    #[inline]
+    pub(crate) fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]> {
+        if offset > self.len || len > self.len - offset {
+            return None;
+        }
+        // SAFETY: offset <= len of the region, so the address is in the memory or one past its end (U1).
+        let at = unsafe { self.start.add(offset) };
+        // SAFETY: offset + len is in range, any byte is a valid u8 (U5), nobody writes the range while or after it
+        // is handed out (U2), and it is mapped as long as the borrow of the region (U1).
+        Some(unsafe { NonNull::slice_from_raw_parts(at, len).as_ref() })
+    }
+
+    /// Copies bytes into unpublished space, which only the writer knows (U2).
+    ///
+    /// # Panics
+    ///
+    /// When the range is out of bounds or the region was mapped to read.
+    #[inline]
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        let at = self.unpublished(offset, bytes.len());
+        // SAFETY: `unpublished` checked the range and that it may be written; nobody else reaches it, so in
+        // particular `bytes` is not part of it (U2).
+        unsafe { at.copy_from_nonoverlapping(NonNull::from_ref(bytes).cast(), bytes.len()) };
+    }
+
+    /// Zeroes unpublished space.
+    ///
+    /// # Panics
+    ///
+    /// As [`Region::write`].
+    #[inline]
+    pub(crate) fn zero(&self, offset: usize, len: usize) {
+        let at = self.unpublished(offset, len);
+        // SAFETY: `unpublished` checked the range and that it may be written; nobody else reaches it (U2).
+        unsafe { at.write_bytes(0, len) };
+    }
+
+    /// Lends unpublished space to `f`. For the writer only, and never twice at once for the same range (U2).
+    ///
+    /// # Panics
+    ///
+    /// As [`Region::write`].
+    #[inline]
+    pub(crate) fn fill<R>(&self, offset: usize, len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
+        let at = self.unpublished(offset, len);
+        // SAFETY: `unpublished` checked the range and that it may be written; nobody else reaches it before it is
+        // published, which the one writer does after this call (U2), and it stays mapped meanwhile (U1).
+        f(unsafe { NonNull::slice_from_raw_parts(at, len).as_mut() })
+    }
+
+    #[inline]
+    fn unpublished(&self, offset: usize, len: usize) -> NonNull<u8> {
+        assert!(
+            offset <= self.writable && len <= self.writable - offset,
+            "a write of {len} bytes at {offset} into a region of {} writable bytes",
+            self.writable
+        );
+        // SAFETY: offset <= writable <= len of the region, so the address is in the memory or one past its end (U1).
+        unsafe { self.start.add(offset) }
+    }
+
+    /// Asks the processor to load the cache line of an offset; out of range nothing happens.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: usize) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if offset < self.len {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let at = self.start.as_ptr().wrapping_add(offset).cast_const().cast::<i8>();
+            // SAFETY: every x86_64 processor has the instruction, and it never faults, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at) };
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _ = offset;
+    }
+
+    /// Marks the pages of a range dirty without changing them, so that a later sync writes them.
+    ///
+    /// A compare-and-exchange that stores the value it found: the processor performs the write, and the compiler may not
+    /// drop it as it may an `or` with zero.
+    pub(crate) fn redirty(&self, offset: usize, len: usize) {
+        let end = offset.saturating_add(len).min(self.len);
+        for page in (offset - offset % PAGE..end).step_by(PAGE) {
+            if let Some(word) = self.word(page) {
+                let value = word.load(Relaxed);
+                let _ = word.compare_exchange(value, value, Relaxed, Relaxed);
+            }
+        }
+    }
+
+    /// Makes the pages that enclose a range durable, as far as they lie in the region.
+    pub(crate) fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
+        let end = offset.saturating_add(len).min(self.len);
+        if len == 0 || offset >= end {
+            return Ok(());
+        }
+        let first = offset - offset % PAGE;
+        let end = end.next_multiple_of(PAGE).min(self.len);
+        loop {
+            match self.backing.sync(first, end - first) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region")
+            .field("len", &self.len)
+            .field("writable", &self.writable)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,207 @@
+//! Handles and mappings of simulated files.
+
+use std::io;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::super::region::Backing;
+use super::super::{Access, File, LockKind, PAGE, Region};
+use super::memory::Extent;
+use super::state::bad_descriptor;
+use super::{Call, Shared};
+
+#[derive(Debug)]
+pub(super) struct SimFile {
+    shared: Arc<Shared>,
+    inode: u64,
+    handle: u64,
+    access: Access,
+}
+
+impl SimFile {
+    /// A new handle of a file that the caller has found; its count in the inode is raised already.
+    pub(super) fn new(shared: Arc<Shared>, inode: u64, handle: u64, access: Access) -> SimFile {
+        SimFile { shared, inode, handle, access }
+    }
+
+    fn require(&self, access: Access) -> io::Result<()> {
+        if access == Access::Write && self.access == Access::Read {
+            Err(bad_descriptor())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn extend(&self, call: Call, len: u64) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        state.enter(call)?;
+        self.require(Access::Write)?;
+        let old = state.inode(self.inode)?.len();
+        if len > old {
+            let page = PAGE as u64;
+            state.reserve(len.next_multiple_of(page) - old.next_multiple_of(page))?;
+            state.inode(self.inode)?.set_len(len);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if let Ok(inode) = state.inode(self.inode) {
+            inode.handles -= 1;
+            inode.locks.retain(|(owner, _)| *owner != self.handle);
+        }
+        state.content.prune();
+    }
+}
+
+impl File for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        let mut state = self.shared.lock();
+        state.enter(Call::Any)?;
+        Ok(state.inode(self.inode)?.len())
+    }
+
+    fn grow(&self, len: u64) -> io::Result<()> {
+        self.extend(Call::Grow, len)
+    }
+
+    fn map(&self, offset: u64, len: usize, access: Access) -> io::Result<Region> {
+        let page = PAGE as u64;
+        let mut state = self.shared.lock();
+        state.enter(Call::Map)?;
+        self.require(access)?;
+        if !offset.is_multiple_of(page) || len == 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let (extent, first) = state.inode(self.inode)?.extent(offset / page, len.div_ceil(PAGE));
+        let map = SimMap {
+            shared: Arc::clone(&self.shared),
+            inode: self.inode,
+            first: offset / page,
+            memory: extent.range(first * PAGE, len),
+            _extent: extent,
+        };
+        Ok(Region::new(Box::new(map), access))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.shared.sync(Call::Fsync, self.inode, None)
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        state.enter(Call::Punch)?;
+        self.require(Access::Write)?;
+        let inode = state.inode(self.inode)?;
+        let end = offset.saturating_add(len).min(inode.len());
+        let zeros = usize::try_from(end.saturating_sub(offset)).unwrap_or(0);
+        inode.store(&vec![0; zeros], offset);
+        Ok(())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        state.enter(Call::Read)?;
+        let inode = state.inode(self.inode)?;
+        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > inode.len()) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        inode.load(buf, offset);
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::FileTooLarge)?;
+        self.extend(Call::Write, if bytes.is_empty() { 0 } else { end })?;
+        self.shared.lock().inode(self.inode)?.store(bytes, offset);
+        Ok(())
+    }
+
+    fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
+        let mut state = self.shared.lock();
+        state.enter(Call::Lock)?;
+        let locks = &mut state.inode(self.inode)?.locks;
+        // As `flock` does: a conversion that fails has lost the lock it had.
+        locks.retain(|(owner, _)| *owner != self.handle);
+        let free = match kind {
+            LockKind::Shared => locks.iter().all(|(_, held)| *held == LockKind::Shared),
+            LockKind::Exclusive => locks.is_empty(),
+        };
+        if free {
+            locks.push((self.handle, kind));
+        }
+        Ok(free)
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        state.enter(Call::Any)?;
+        state.inode(self.inode)?.locks.retain(|(owner, _)| *owner != self.handle);
+        Ok(())
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        self.shared.lock().enter(Call::Any)?;
+        Ok((self.shared.device, self.inode))
+    }
+
+    fn mount(&self) -> io::Result<u64> {
+        let mut state = self.shared.lock();
+        state.enter(Call::Any)?;
+        Ok(state.life)
+    }
+}
+
+impl Shared {
+    /// Makes some pages of a file durable, or all of them and its length.
+    fn sync(&self, call: Call, number: u64, pages: Option<Range<u64>>) -> io::Result<()> {
+        let mut state = self.lock();
+        let result = state.enter(call);
+        if state.dead {
+            return result;
+        }
+        let inode = state.inode(number)?;
+        let range = pages.clone().unwrap_or_else(|| inode.pages());
+        if result.is_err() {
+            inode.lose_pages(&range);
+            return result;
+        }
+        inode.sync_pages(&range);
+        if pages.is_none() {
+            inode.sync_len();
+        }
+        Ok(())
+    }
+}
+
+struct SimMap {
+    shared: Arc<Shared>,
+    inode: u64,
+    /// The file's page that the mapping starts at.
+    first: u64,
+    memory: NonNull<[u8]>,
+    /// Keeps the memory.
+    _extent: Arc<Extent>,
+}
+
+// SAFETY: `memory` is part of the extent, which is `Send` and `Sync` and goes wherever this goes.
+unsafe impl Send for SimMap {}
+// SAFETY: as above.
+unsafe impl Sync for SimMap {}
+
+// SAFETY: the memory is a part, starting at a page (so aligned to 16 bytes), of the zeroed and writable memory of
+// the extent, which is neither moved nor freed before this is dropped; the disk itself reaches it only as atomic words.
+unsafe impl Backing for SimMap {
+    fn memory(&self) -> NonNull<[u8]> {
+        self.memory
+    }
+
+    fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
+        let first = self.first + (offset / PAGE) as u64;
+        self.shared.sync(Call::Msync, self.inode, Some(first..first + len.div_ceil(PAGE) as u64))
+    }
+}

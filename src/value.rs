@@ -1,0 +1,81 @@
+//! A value as it lies in the mapped log, and typed views of it.
+
+use std::fmt;
+use std::ops::Deref;
+
+use bytemuck::{AnyBitPattern, PodCastError};
+
+use crate::error::{Error, Result};
+use crate::log::Record;
+
+/// A value, borrowed from the mapped file: no copy is made, and none is needed.
+///
+/// It lives as long as the borrow of the handle or the snapshot it came from. Its bytes never change: an overwrite writes a new
+/// record elsewhere. It starts at an address that is a multiple of 16, so that it can be viewed as numbers.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let store = mapstone::Store::open(dir.path().join("db"))?;
+/// store.put_slice("samples", &[1.5f64, 2.5])?;
+/// let value = store.get("samples")?.expect("just put");
+/// assert_eq!(value.len(), 16);
+/// assert_eq!(value.view_slice::<f64>()?, [1.5, 2.5]);
+/// assert!(value.view::<u64>().is_err(), "16 bytes are no u64");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Value<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Value<'a> {
+    pub(crate) fn of(record: Record<'a>) -> Value<'a> {
+        Value { bytes: record.value() }
+    }
+
+    /// The bytes, for as long as the store's handle or the snapshot is borrowed (and not only this `Value`).
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The value as one `T`, in place.
+    ///
+    /// # Errors
+    /// [`Error::View`] when the value is not exactly as long as a `T`, or when `T` needs an alignment above 16.
+    pub fn view<T: AnyBitPattern>(&self) -> Result<&'a T> {
+        bytemuck::try_from_bytes(self.bytes).map_err(|error| self.mismatch::<T>(error))
+    }
+
+    /// The value as a slice of `T`, in place.
+    ///
+    /// # Errors
+    /// [`Error::View`] when the value's length is no multiple of that of `T`, or when `T` needs an alignment above 16.
+    pub fn view_slice<T: AnyBitPattern>(&self) -> Result<&'a [T]> {
+        bytemuck::try_cast_slice(self.bytes).map_err(|error| self.mismatch::<T>(error))
+    }
+
+    fn mismatch<T>(&self, error: PodCastError) -> Error {
+        let type_name = std::any::type_name::<T>();
+        Error::View { type_name, len: self.bytes.len(), why: error.to_string() }
+    }
+}
+
+impl Deref for Value<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Value<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value(b\"{}\")", self.bytes.escape_ascii())
+    }
+}
