@@ -57,3 +57,32 @@ fn wiped_on_fork() -> io::Result<Option<Region>> {
 fn wiped_on_fork() -> io::Result<Option<Region>> {
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ForkGuard;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "forks")]
+    fn a_forked_child_knows_that_it_is_one() {
+        unsafe extern "C" {
+            fn fork() -> i32;
+            fn waitpid(child: i32, status: *mut i32, options: i32) -> i32;
+            fn _exit(status: i32) -> !;
+        }
+        let guard = ForkGuard::new().expect("guard");
+        assert!(!guard.is_child());
+        // SAFETY: the child only loads a word (or asks for its number) and exits, which is allowed in a child of threads.
+        let child = unsafe { fork() };
+        if child == 0 {
+            let status = if guard.is_child() { 42 } else { 1 };
+            // SAFETY: ends the process and runs nothing else.
+            unsafe { _exit(status) };
+        }
+        let mut status = 0;
+        // SAFETY: `status` is valid for the one store that the call makes.
+        assert_eq!(unsafe { waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!((status >> 8) & 0xFF, 42, "the child's answer");
+        assert!(!guard.is_child(), "the parent stays the parent");
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::sim::SimDisk;
-use super::{Access, Disk, File, ForkGuard, LockKind, PAGE, Region, open_real, random_u64};
+use super::{Access, Disk, File, LockKind, PAGE, Region, open_real, random_u64};
 
 const SIZE: u64 = PAGE as u64;
 
@@ -286,30 +286,6 @@ fn a_real_name_that_is_no_file_does_not_block() {
     for access in [Access::Read, Access::Write] {
         assert_eq!(kind(open_real(dir.path()).open("pipe", access)), ErrorKind::InvalidInput);
     }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "forks")]
-fn a_forked_child_knows_that_it_is_one() {
-    unsafe extern "C" {
-        fn fork() -> i32;
-        fn waitpid(child: i32, status: *mut i32, options: i32) -> i32;
-        fn _exit(status: i32) -> !;
-    }
-    let guard = ForkGuard::new().expect("guard");
-    assert!(!guard.is_child());
-    // SAFETY: the child only loads a word (or asks for its number) and exits, which is allowed in a child of threads.
-    let child = unsafe { fork() };
-    if child == 0 {
-        let status = if guard.is_child() { 42 } else { 1 };
-        // SAFETY: ends the process and runs nothing else.
-        unsafe { _exit(status) };
-    }
-    let mut status = 0;
-    // SAFETY: `status` is valid for the one store that the call makes.
-    assert_eq!(unsafe { waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!((status >> 8) & 0xFF, 42, "the child's answer");
-    assert!(!guard.is_child(), "the parent stays the parent");
 }
 
 #[test]

@@ -26,3 +26,17 @@ impl Random {
         self.next() >> 63 == 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Random;
+
+    #[test]
+    fn first_choices_are_even_over_neighbouring_seeds() {
+        let mut counts = [0; 4];
+        for seed in 0..4000 {
+            counts[Random::new(Random::new(seed).next()).below(4)] += 1;
+        }
+        assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+    }
+}
