@@ -72,6 +72,26 @@ impl Chunks {
         Ok(region.words(index as usize * PAGE_BYTES, words))
     }
 
+    /// The words of one page if it is mapped; None sends the caller the long way.
+    #[inline]
+    pub(crate) fn mapped(&self, page: u32) -> Option<&[AtomicU64]> {
+        if page >= self.backed.load(Acquire) {
+            return None;
+        }
+        let (chunk, index) = place(page);
+        self.regions[chunk].get()?.words(index as usize * PAGE_BYTES, WORDS)
+    }
+
+    /// One word of the run of pages that starts at `page` and lies in one chunk, if it is mapped.
+    #[inline]
+    pub(crate) fn mapped_word(&self, page: u32, word: usize) -> Option<&AtomicU64> {
+        if page as usize + word / WORDS >= self.backed.load(Acquire) as usize {
+            return None;
+        }
+        let (chunk, index) = place(page);
+        self.regions[chunk].get()?.word(index as usize * PAGE_BYTES + 8 * word)
+    }
+
     /// Prefetches a line of a page, if it is mapped.
     #[inline]
     pub(crate) fn prefetch(&self, page: u32, offset: usize) {

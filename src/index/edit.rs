@@ -10,7 +10,7 @@ use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_li
 use super::Index;
 use super::allocate::{Allocator, Captured};
 use super::build::MAX_PROBE;
-use super::probe::slots;
+use super::probe::{Probe, slots};
 
 /// Where a key's slot is. Good until the next split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,13 @@ impl Editor {
             }
         }
         Ok(None)
+    }
+
+    /// The slot that a first look at a page has found.
+    #[inline]
+    pub(crate) fn place(&self, probe: &Probe, word: usize) -> Place {
+        let word = u32::try_from(word).expect("a word of a page");
+        Place { page: probe.entry().page(), word, splits: self.splits }
     }
 
     /// The slot may have moved since it was located.

@@ -4,12 +4,13 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicU64, fence};
 
 use crate::error::Result;
-use crate::format::directory::{Cell, ENTRY, Entry};
+use crate::format::PAGE_BYTES;
+use crate::format::directory::{Cell, Entry};
 use crate::format::hash::Hash;
 use crate::format::page::{
     LINE, LINE_SLOTS, LINES, SHAPE_WORD, Tags, line_word, position, start_line,
 };
-use crate::format::{PAGE, PAGE_BYTES};
+use crate::sys::prefetch;
 
 use super::Index;
 
@@ -34,8 +35,8 @@ impl Probe {
 /// What a first look at a page says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum First {
-    /// The first slot with the key's tag holds this position.
-    Candidate(u64),
+    /// The first slot with the key's tag, by its word in the page, and the position it holds.
+    Candidate(usize, u64),
     /// No slot has the tag, and nothing moved meanwhile.
     Absent,
     /// Only a full lookup can say.
@@ -93,7 +94,7 @@ impl Index {
     ) -> Result<Option<T>> {
         loop {
             let begun = self.begin(hash);
-            let Some(probe) = self.enter(begun)? else {
+            let Some(probe) = self.load(&begun)? else {
                 if self.moved(&begun, false) {
                     continue;
                 }
@@ -109,36 +110,50 @@ impl Index {
         }
     }
 
-    /// Starts a lookup and prefetches the directory entry.
+    /// Starts a lookup: where the directory is.
     #[inline]
     pub(crate) fn begin(&self, hash: Hash) -> Probe {
-        let cell = self.cells.directory();
-        let offset = hash.prefix(cell.depth()) * ENTRY;
-        if let Ok(pages) = u32::try_from(offset / PAGE) {
-            let page = cell.page().wrapping_add(pages);
-            #[expect(clippy::cast_possible_truncation, reason = "below PAGE")]
-            self.chunks.prefetch(page, (offset % PAGE) as usize);
-        }
-        Probe { hash, cell, entry: Entry(0) }
+        Probe { hash, cell: self.cells.directory(), entry: Entry(0) }
     }
 
-    /// Reads the directory entry and prefetches the page; None when the directory cannot be where the cell says.
+    /// Asks for the directory entry.
     #[inline]
-    pub(crate) fn enter(&self, probe: Probe) -> Result<Option<Probe>> {
-        let Some(entry) = self.load(&probe)? else { return Ok(None) };
-        let line = start_line(probe.hash.stored());
-        let offset = (line + 1) * LINE;
-        self.chunks.prefetch(entry.page(), offset);
-        self.chunks.prefetch(entry.page(), (offset + LINE) % PAGE_BYTES);
-        Ok(Some(Probe { entry, ..probe }))
+    pub(crate) fn prefetch_entry(&self, probe: &Probe) {
+        if let Some(word) = self.entry_word(probe) {
+            prefetch(word);
+        }
     }
 
-    /// The first position with the key's tags, without looking at any record.
+    /// Reads the directory entry; None when it is not mapped.
+    #[inline]
+    pub(crate) fn enter(&self, probe: Probe) -> Option<Probe> {
+        let entry = Entry(self.entry_word(&probe)?.load(Acquire));
+        Some(Probe { entry, ..probe })
+    }
+
+    /// Asks for the two lines of the page at which the probe starts.
+    #[inline]
+    pub(crate) fn prefetch_page(&self, probe: &Probe) {
+        let offset = (start_line(probe.hash.stored()) + 1) * LINE;
+        self.chunks.prefetch(probe.entry.page(), offset);
+        self.chunks.prefetch(probe.entry.page(), (offset + LINE) % PAGE_BYTES);
+    }
+
+    #[inline]
+    fn entry_word(&self, probe: &Probe) -> Option<&AtomicU64> {
+        // A depth that is too large leads out of the region, and to None.
+        #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
+        let index = probe.hash.prefix(probe.cell.depth() & 63) as usize;
+        self.chunks.mapped_word(probe.cell.page(), index)
+    }
+
+    /// The first slot with the key's tags, without looking at any record.
     #[inline]
     pub(crate) fn first(&self, probe: &Probe, reference: u64) -> First {
-        let Ok(Some(words)) = self.chunks.page(probe.entry.page()) else { return First::Unsure };
-        match slots(words, probe.hash, reference, |_, position| Some(position)) {
-            Some(position) => First::Candidate(position),
+        let Some(words) = self.chunks.mapped(probe.entry.page()) else { return First::Unsure };
+        let found = slots(words, probe.hash, reference, |word, position| Some((word, position)));
+        match found {
+            Some((word, position)) => First::Candidate(word, position),
             None if probe.entry.chained() || self.moved(probe, true) => First::Unsure,
             None => First::Absent,
         }
@@ -152,15 +167,15 @@ impl Index {
         if self.cells.directory() != probe.cell {
             return true;
         }
-        entry && !self.load(probe).is_ok_and(|now| now == Some(probe.entry))
+        entry && self.enter(*probe).is_none_or(|now| now.entry != probe.entry)
     }
 
-    #[inline]
-    fn load(&self, probe: &Probe) -> Result<Option<Entry>> {
+    /// As `enter`, but maps what is not mapped; None when the directory cannot be where the cell says.
+    pub(super) fn load(&self, probe: &Probe) -> Result<Option<Probe>> {
         let Some(directory) = self.directory(probe.cell)? else { return Ok(None) };
         #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
         let index = probe.hash.prefix(probe.cell.depth()) as usize;
-        Ok(Some(Entry(directory[index].load(Acquire))))
+        Ok(Some(Probe { entry: Entry(directory[index].load(Acquire)), ..*probe }))
     }
 
     fn search<T>(

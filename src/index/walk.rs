@@ -26,7 +26,7 @@ impl Index {
         loop {
             seen.clear();
             let begun = self.begin(Hash(from << (64 - STORED_BITS)));
-            let Some(probe) = self.enter(begun)? else {
+            let Some(probe) = self.load(&begun)? else {
                 if self.moved(&begun, false) {
                     continue;
                 }

@@ -80,6 +80,12 @@ impl Log {
         })
     }
 
+    /// The record at `position` if its segment is mapped; None sends the caller the long way.
+    #[inline]
+    pub(crate) fn mapped(&self, position: u64) -> Option<Record<'_>> {
+        Record::at(self.segments.get(self.number(position))?, position)
+    }
+
     /// Asks the processor for the memory of the record at `position`, if its segment is mapped.
     #[inline]
     pub(crate) fn prefetch(&self, position: u64) {

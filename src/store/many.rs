@@ -37,40 +37,34 @@ impl Engine {
         let mut firsts = [First::Unsure; GROUP];
         for ((key, hash), probe) in keys.iter().zip(&mut hashes).zip(&mut probes) {
             *hash = self.hasher.hash(table, key.as_ref());
-            *probe = Some(self.index.begin(*hash));
+            let begun = self.index.begin(*hash);
+            self.index.prefetch_entry(&begun);
+            *probe = Some(begun);
         }
         let used = &mut probes[..keys.len()];
         for probe in used.iter_mut() {
-            *probe = probe.and_then(|probe| self.index.enter(probe).ok().flatten());
+            *probe = probe.and_then(|probe| self.index.enter(probe));
+            if let Some(probe) = probe {
+                self.index.prefetch_page(probe);
+            }
         }
         for (probe, first) in used.iter().zip(&mut firsts) {
             if let Some(probe) = probe {
                 *first = self.index.first(probe, at);
-                if let First::Candidate(position) = *first {
+                if let First::Candidate(_, position) = *first {
                     self.log.prefetch(position);
                 }
             }
         }
         for (i, key) in keys.iter().enumerate() {
             let key = key.as_ref();
-            each(match (firsts[i], &probes[i]) {
-                (First::Absent, _) => None,
-                (First::Candidate(position), Some(probe)) => {
-                    match self.candidate(position, probe, table, key) {
-                        Some(record) => self.visible(record, at)?,
-                        None => self.get_hashed(hashes[i], table, key, at)?,
-                    }
-                }
-                _ => self.get_hashed(hashes[i], table, key, at)?,
+            let settled =
+                probes[i].and_then(|probe| self.settle(&probe, firsts[i], table, key, at));
+            each(match settled {
+                Some(found) => found,
+                None => self.get_hashed(hashes[i], table, key, at)?,
             });
         }
         Ok(())
-    }
-
-    /// The record at a candidate position, if it is the key's and nothing has misled the probe.
-    #[inline]
-    fn candidate(&self, position: u64, probe: &Probe, table: u32, key: &[u8]) -> Option<Found<'_>> {
-        let record = self.log.record(position).ok()?;
-        (record.is(table, key) && !self.index.moved(probe, false)).then_some(record)
     }
 }

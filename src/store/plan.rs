@@ -26,6 +26,9 @@ pub(super) struct Plan {
     pub(super) size: u64,
 }
 
+/// How a key's lookup began, and what its page says at first sight.
+type Look = (Option<Probe>, First);
+
 /// Memory for planning, used again by every commit.
 #[derive(Debug, Default)]
 pub(super) struct Plans {
@@ -52,9 +55,6 @@ impl Plan {
 impl Plans {
     /// Of several operations on one key only the last counts: a batch shows each key at one version.
     fn skip_overwritten(&mut self, ops: &[Op<'_>]) {
-        if ops.len() < 2 {
-            return;
-        }
         let slots = (ops.len() * 2).next_power_of_two();
         self.seen.clear();
         self.seen.resize(slots, 0);
@@ -94,55 +94,96 @@ impl Engine {
 
     fn plan_into(&self, writer: &Writer, plans: &mut Plans, ops: &[Op<'_>]) -> Result<usize> {
         plans.plans.clear();
+        if let [op] = ops {
+            let plan = self.plan_single(writer, op)?;
+            plans.plans.push(plan);
+            return Ok(usize::from(!plan.skip && plan.place.is_none()));
+        }
         let hashes = ops.iter().map(|op| Plan::new(self.hasher.hash(op.table, op.key)));
         plans.plans.extend(hashes);
         plans.skip_overwritten(ops);
         let mut new_keys = 0;
         for (plans, ops) in plans.plans.chunks_mut(GROUP).zip(ops.chunks(GROUP)) {
-            self.warm(plans, writer.tail.position);
-            for (plan, op) in plans.iter_mut().zip(ops).filter(|(plan, _)| !plan.skip) {
-                self.plan_one(writer, plan, op)?;
-                new_keys += usize::from(!plan.skip && plan.place.is_none());
+            let firsts = self.look(plans, writer.tail.position);
+            for ((plan, op), first) in plans.iter_mut().zip(ops).zip(&firsts) {
+                if !plan.skip {
+                    self.plan_one(writer, plan, op, first)?;
+                    new_keys += usize::from(!plan.skip && plan.place.is_none());
+                }
             }
         }
         Ok(new_keys)
     }
 
-    /// Brings what a group of operations will look at into the caches, as `get_many` does.
-    fn warm(&self, plans: &[Plan], reference: u64) {
-        let mut probes = [None::<Probe>; GROUP];
-        for (plan, probe) in plans.iter().zip(&mut probes) {
-            *probe = Some(self.index.begin(plan.hash));
+    /// Has a first look at the pages of a group of operations, and brings the records they lead to into the caches, as
+    /// `get_many` does.
+    fn look(&self, plans: &[Plan], reference: u64) -> [Look; GROUP] {
+        let mut looks = [const { (None, First::Unsure) }; GROUP];
+        for (plan, (probe, _)) in plans.iter().zip(&mut looks) {
+            let begun = self.index.begin(plan.hash);
+            self.index.prefetch_entry(&begun);
+            *probe = Some(begun);
         }
-        for probe in &mut probes[..plans.len()] {
-            *probe = probe.and_then(|probe| self.index.enter(probe).ok().flatten());
-        }
-        for probe in probes.iter().flatten() {
-            if let First::Candidate(position) = self.index.first(probe, reference) {
-                self.log.prefetch(position);
+        let used = &mut looks[..plans.len()];
+        for (probe, _) in used.iter_mut() {
+            *probe = probe.and_then(|probe| self.index.enter(probe));
+            if let Some(probe) = probe {
+                self.index.prefetch_page(probe);
             }
         }
+        for (probe, first) in used.iter_mut() {
+            if let Some(probe) = probe {
+                *first = self.index.first(probe, reference);
+                if let First::Candidate(_, position) = *first {
+                    self.log.prefetch(position);
+                }
+            }
+        }
+        looks
     }
 
-    /// Finds what one operation replaces.
-    pub(super) fn plan_one(&self, writer: &Writer, plan: &mut Plan, op: &Op<'_>) -> Result<()> {
-        let reference = writer.tail.position;
-        let found = writer.editor.locate(&self.index, plan.hash, reference, |position| {
-            let record = self.log.record(position)?;
-            Ok(record.is(op.table, op.key).then_some(record))
-        })?;
-        if let Some((place, record)) = found {
-            plan.replaces(place, &record);
+    /// Finds what one operation replaces, from a first look at its page or the long way.
+    fn plan_one(&self, writer: &Writer, plan: &mut Plan, op: &Op<'_>, look: &Look) -> Result<()> {
+        plan.size = record::size(op.key.len(), op.value_len());
+        if !self.plan_quickly(writer, plan, op, look) {
+            let reference = writer.tail.position;
+            let found = writer.editor.locate(&self.index, plan.hash, reference, |position| {
+                let record = self.log.record(position)?;
+                Ok(record.is(op.table, op.key).then_some(record))
+            })?;
+            if let Some((place, record)) = found {
+                plan.replaces(place, &record);
+            }
         }
         plan.skip = op.value.is_none() && !plan.live_before;
-        plan.size = record::size(op.key.len(), op.value_len());
         Ok(())
+    }
+
+    /// The same if the first look settles it; false if it does not.
+    #[inline]
+    fn plan_quickly(&self, writer: &Writer, plan: &mut Plan, op: &Op<'_>, look: &Look) -> bool {
+        match look {
+            (_, First::Absent) => true,
+            (Some(probe), First::Candidate(word, position)) => {
+                match self.log.mapped(*position).filter(|record| record.is(op.table, op.key)) {
+                    Some(record) => {
+                        plan.replaces(writer.editor.place(probe, *word), &record);
+                        true
+                    }
+                    None => false,
+                }
+            }
+            _ => false,
+        }
     }
 
     /// A plan for one operation by itself.
     pub(super) fn plan_single(&self, writer: &Writer, op: &Op<'_>) -> Result<Plan> {
         let mut plan = Plan::new(self.hasher.hash(op.table, op.key));
-        self.plan_one(writer, &mut plan, op)?;
+        let probe = self.index.enter(self.index.begin(plan.hash));
+        let reference = writer.tail.position;
+        let first = probe.map_or(First::Unsure, |probe| self.index.first(&probe, reference));
+        self.plan_one(writer, &mut plan, op, &(probe, first))?;
         Ok(plan)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::hash::Hash;
+use crate::index::{First, Probe};
 use crate::log::Record;
 
 use super::Engine;
@@ -14,9 +15,38 @@ impl Engine {
     #[inline]
     pub(crate) fn get(&self, table: u32, key: &[u8], at: u64) -> Result<Option<Found<'_>>> {
         let hash = self.hasher.hash(table, key);
+        if let Some(probe) = self.index.enter(self.index.begin(hash)) {
+            let first = self.index.first(&probe, at);
+            if let Some(found) = self.settle(&probe, first, table, key, at) {
+                return Ok(found);
+            }
+        }
         self.get_hashed(hash, table, key, at)
     }
 
+    /// Ends a lookup whose first look at the page settles it, as nearly all do; None sends the caller the long way.
+    #[inline]
+    pub(super) fn settle(
+        &self,
+        probe: &Probe,
+        first: First,
+        table: u32,
+        key: &[u8],
+        at: u64,
+    ) -> Option<Option<Found<'_>>> {
+        let First::Candidate(_, position) = first else {
+            return (first == First::Absent).then_some(None);
+        };
+        let record = self.log.mapped(position)?;
+        let plain = position < at && record.is_plain() && !self.verify_on_read;
+        if !plain || !record.is(table, key) || self.index.moved(probe, false) {
+            return None;
+        }
+        Some(record.is_put().then_some(record))
+    }
+
+    /// The same with everything that may come in between: pages to map, colliding tags, chains, older versions.
+    #[cold]
     pub(super) fn get_hashed(
         &self,
         hash: Hash,

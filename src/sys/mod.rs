@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 pub(crate) use fork::ForkGuard;
 pub(crate) use real::open_real;
-pub(crate) use region::Region;
+pub(crate) use region::{Region, prefetch};
 
 /// The unit in which a file is mapped, synced and torn.
 pub(crate) const PAGE: usize = 4096;

@@ -166,18 +166,12 @@ impl Region {
         unsafe { self.start.add(offset) }
     }
 
-    /// Asks the processor to load the cache line of an offset; out of range nothing happens.
+    /// Asks the processor to fetch the line at `offset`. Out of range, or where there is no such instruction, nothing.
     #[inline]
     pub(crate) fn prefetch(&self, offset: usize) {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
         if offset < self.len {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let at = self.start.as_ptr().wrapping_add(offset).cast_const().cast::<i8>();
-            // SAFETY: every x86_64 processor has the instruction, and it never faults, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at) };
+            fetch(self.start.as_ptr().wrapping_add(offset));
         }
-        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        let _ = offset;
     }
 
     /// Marks the pages of a range dirty without changing them, so that a later sync writes them.
@@ -218,4 +212,22 @@ impl fmt::Debug for Region {
             .field("writable", &self.writable)
             .finish_non_exhaustive()
     }
+}
+
+/// Asks the processor to fetch the line that `word` is in.
+#[inline]
+pub(crate) fn prefetch(word: &AtomicU64) {
+    fetch(word.as_ptr().cast());
+}
+
+#[inline]
+fn fetch(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86_64 processor has the instruction, and it never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
 }
