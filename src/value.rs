@@ -29,11 +29,13 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    #[inline]
     pub(crate) fn of(record: Record<'a>) -> Value<'a> {
         Value { bytes: record.value() }
     }
 
     /// The bytes, for as long as the store's handle or the snapshot is borrowed (and not only this `Value`).
+    #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -63,6 +65,7 @@ impl<'a> Value<'a> {
 impl Deref for Value<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.bytes
     }

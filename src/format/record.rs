@@ -63,20 +63,28 @@ impl Header {
 
     /// The header that three words hold, or None when they can be no header. Sixteen zero bytes never are one.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "fields are cut out of wider words")]
+    #[cfg(test)]
     pub(crate) fn decode(words: [u64; 3]) -> Option<Header> {
-        let kind = match (words[1] >> 48) as u8 {
-            1 => Kind::Put,
-            2 => Kind::Tombstone,
-            _ => return None,
-        };
+        Header::is_valid(words).then(|| Header::fields(words))
+    }
+
+    /// The words can be a header.
+    #[inline]
+    pub(crate) fn is_valid(words: [u64; 3]) -> bool {
+        let flags = COMMIT | LIVE_BEFORE | RELOCATED;
+        let known = 3 << 48 | u64::from(flags) << 56 | 0xFFFF_FFFF_FFFF;
+        let kind = words[1] >> 48 & 3;
+        words[1] & !known == 0 && (kind == 1 || kind == 2) && words[2] % ALIGN == 0
+    }
+
+    /// The fields of words that can be a header.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "fields are cut out of wider words")]
+    pub(crate) fn fields(words: [u64; 3]) -> Header {
         let flags = (words[1] >> 56) as u8;
-        if flags & !(COMMIT | LIVE_BEFORE | RELOCATED) != 0 || words[2] % ALIGN != 0 {
-            return None;
-        }
-        Some(Header {
+        Header {
             crc: words[0] as u32,
-            kind,
+            kind: if words[1] >> 48 & 3 == 1 { Kind::Put } else { Kind::Tombstone },
             commit: flags & COMMIT != 0,
             live_before: flags & LIVE_BEFORE != 0,
             relocated: flags & RELOCATED != 0,
@@ -84,7 +92,7 @@ impl Header {
             key_len: (words[1] >> 32) as u16,
             value_len: (words[0] >> 32) as u32,
             prev: words[2],
-        })
+        }
     }
 
     /// Offset of the key from the start of the record.

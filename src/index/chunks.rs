@@ -10,7 +10,7 @@ use crate::format::page::WORDS;
 use crate::format::{PAGE, PAGE_BYTES};
 use crate::sys::{Access, File, Region};
 
-/// Pages of the first chunk, and of the second; each further one is as large as all before it.
+/// Runs of pages never cross these multiples: the first chunk has this many pages at least.
 const FIRST: u32 = 16;
 const CHUNKS: usize = 29;
 
@@ -20,31 +20,39 @@ pub(crate) struct Chunks {
     file: Arc<dyn File>,
     path: PathBuf,
     access: Access,
+    /// Pages of the first chunk, and of the second; each further one is as large as all before it.
+    first: u32,
     regions: [OnceLock<Region>; CHUNKS],
     /// Pages that the file is known to have. A chunk is mapped beyond the file's end, where a touch would be fatal (U4).
     backed: AtomicU32,
 }
 
-/// Chunk of a page, and its number in the chunk.
+/// Chunk of a page, and its number in the chunk, when the first chunk has `first` pages.
 #[inline]
-fn place(page: u32) -> (usize, u32) {
-    let chunk = u32::BITS - (page / FIRST).leading_zeros();
-    (chunk as usize, page - first_page(chunk))
+fn place(first: u32, page: u32) -> (usize, u32) {
+    if page < first {
+        return (0, page);
+    }
+    let chunk = u32::BITS - (page / first).leading_zeros();
+    (chunk as usize, page - first_page(first, chunk))
 }
 
 #[inline]
-fn first_page(chunk: u32) -> u32 {
-    if chunk == 0 { 0 } else { FIRST << (chunk - 1) }
+fn first_page(first: u32, chunk: u32) -> u32 {
+    if chunk == 0 { 0 } else { first << (chunk - 1) }
 }
 
-fn chunk_pages(chunk: u32) -> u64 {
-    u64::from(FIRST) << chunk.saturating_sub(1)
+fn chunk_pages(first: u32, chunk: u32) -> u64 {
+    u64::from(first) << chunk.saturating_sub(1)
 }
 
 impl Chunks {
-    pub(crate) fn new(file: Arc<dyn File>, path: PathBuf, access: Access) -> Chunks {
+    /// `first` is the number of pages to map at once, a power of two from 16 on. Mapping ahead of the file costs address space
+    /// only, and most lookups then find their page in the first chunk.
+    pub(crate) fn new(file: Arc<dyn File>, path: PathBuf, access: Access, first: u32) -> Chunks {
+        let first = first.next_power_of_two().max(FIRST);
         let regions = [const { OnceLock::new() }; CHUNKS];
-        Chunks { file, path, access, regions, backed: AtomicU32::new(0) }
+        Chunks { file, path, access, first, regions, backed: AtomicU32::new(0) }
     }
 
     pub(crate) fn path(&self) -> &PathBuf {
@@ -64,7 +72,7 @@ impl Chunks {
         if end > self.backed.load(Acquire) && !self.refresh(end)? {
             return Ok(None);
         }
-        let (chunk, index) = place(page);
+        let (chunk, index) = place(self.first, page);
         let region = match self.regions[chunk].get() {
             Some(region) => region,
             None => self.map(chunk)?,
@@ -78,7 +86,7 @@ impl Chunks {
         if page >= self.backed.load(Acquire) {
             return None;
         }
-        let (chunk, index) = place(page);
+        let (chunk, index) = place(self.first, page);
         self.regions[chunk].get()?.words(index as usize * PAGE_BYTES, WORDS)
     }
 
@@ -88,14 +96,14 @@ impl Chunks {
         if page as usize + word / WORDS >= self.backed.load(Acquire) as usize {
             return None;
         }
-        let (chunk, index) = place(page);
+        let (chunk, index) = place(self.first, page);
         self.regions[chunk].get()?.word(index as usize * PAGE_BYTES + 8 * word)
     }
 
     /// Prefetches a line of a page, if it is mapped.
     #[inline]
     pub(crate) fn prefetch(&self, page: u32, offset: usize) {
-        let (chunk, index) = place(page);
+        let (chunk, index) = place(self.first, page);
         if let Some(region) = self.regions[chunk].get() {
             region.prefetch(index as usize * PAGE_BYTES + offset);
         }
@@ -114,8 +122,8 @@ impl Chunks {
     fn map(&self, chunk: usize) -> Result<&Region> {
         #[expect(clippy::cast_possible_truncation, reason = "below CHUNKS")]
         let number = chunk as u32;
-        let offset = u64::from(first_page(number)) * PAGE;
-        let len = usize::try_from(chunk_pages(number) * PAGE).expect("a 64-bit target");
+        let offset = u64::from(first_page(self.first, number)) * PAGE;
+        let len = usize::try_from(chunk_pages(self.first, number) * PAGE).expect("a 64-bit target");
         let region =
             self.file.map(offset, len, self.access).map_err(|e| Error::io("map", &self.path, e))?;
         Ok(self.regions[chunk].get_or_init(|| region))
@@ -127,12 +135,12 @@ impl Chunks {
         Ok(self.backed.load(Relaxed))
     }
 
-    /// Reserves blocks for at least `pages` pages, and an eighth more so that growth is rare.
+    /// Reserves blocks for at least `pages` pages, and a bit more so that growth is rare.
     pub(crate) fn grow(&self, pages: u32) -> Result<()> {
         if pages <= self.backed.load(Relaxed) {
             return Ok(());
         }
-        let to = u64::from(pages) + u64::from(pages / 8);
+        let to = u64::from(pages) + u64::from(pages / 32);
         let to = to.next_multiple_of(u64::from(FIRST)).min(u64::from(u32::MAX));
         let grow = |pages: u64| self.file.grow(pages * PAGE);
         // When there is no room for more than is needed, what is needed may still fit.
@@ -142,10 +150,10 @@ impl Chunks {
         self.refresh(0).map(|_| ())
     }
 
-    /// The first page from `from` on at which `pages` pages lie in one chunk.
+    /// The first page from `from` on at which `pages` pages lie in one chunk, however many pages the first chunk has.
     pub(crate) fn contiguous(from: u32, pages: u32) -> Option<u32> {
-        let (mut chunk, index) = place(from);
-        if u64::from(index) + u64::from(pages) <= chunk_pages(u32::try_from(chunk).ok()?) {
+        let (mut chunk, index) = place(FIRST, from);
+        if u64::from(index) + u64::from(pages) <= chunk_pages(FIRST, u32::try_from(chunk).ok()?) {
             return Some(from);
         }
         loop {
@@ -154,8 +162,8 @@ impl Chunks {
             if chunk >= CHUNKS {
                 return None;
             }
-            if chunk_pages(number) >= u64::from(pages) {
-                return Some(first_page(number));
+            if chunk_pages(FIRST, number) >= u64::from(pages) {
+                return Some(first_page(FIRST, number));
             }
         }
     }
@@ -163,11 +171,11 @@ impl Chunks {
     /// Makes the pages before `end` durable that this handle may have changed.
     pub(crate) fn sync(&self, end: u32) -> Result<()> {
         for (chunk, region) in (0..).zip(&self.regions) {
-            let first = first_page(chunk);
+            let first = first_page(self.first, chunk);
             if first >= end {
                 break;
             }
-            let pages = u64::from(end - first).min(chunk_pages(chunk));
+            let pages = u64::from(end - first).min(chunk_pages(self.first, chunk));
             if let Some(region) = region.get() {
                 let len = usize::try_from(pages * PAGE).expect("a 64-bit target");
                 region.sync(0, len).map_err(|e| Error::io("sync", &self.path, e))?;
@@ -180,7 +188,7 @@ impl Chunks {
     pub(crate) fn redirty(&self, end: u32) -> Result<()> {
         for page in 0..end {
             if self.page(page)?.is_some() {
-                let (chunk, index) = place(page);
+                let (chunk, index) = place(self.first, page);
                 if let Some(region) = self.regions[chunk].get() {
                     region.redirty(index as usize * PAGE_BYTES, PAGE_BYTES);
                 }
@@ -196,15 +204,19 @@ mod tests {
 
     #[test]
     fn chunks_cover_all_pages_without_gap() {
-        let mut expected = 0u64;
-        for chunk in 0..u32::try_from(CHUNKS).expect("small") {
-            let first = first_page(chunk);
-            assert_eq!(u64::from(first), expected);
-            assert_eq!(place(first), (chunk as usize, 0));
-            expected += chunk_pages(chunk);
+        for size in [FIRST, 1 << 16] {
+            let mut expected = 0u64;
+            let mut chunk = 0;
+            while expected < 1 << 32 {
+                let first = first_page(size, chunk);
+                assert_eq!(u64::from(first), expected);
+                assert_eq!(place(size, first), (chunk as usize, 0));
+                expected += chunk_pages(size, chunk);
+                chunk += 1;
+            }
+            assert_eq!(expected, 1 << 32);
+            assert!(place(size, u32::MAX).0 < CHUNKS);
         }
-        assert_eq!(expected, 1 << 32);
-        assert_eq!(place(u32::MAX).0, CHUNKS - 1);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) enum First {
 }
 
 /// Visits the slots on the probe path of one page that carry the tags; `visit` gets the word offset and the position.
-/// Returns what `visit` returned, or None at the first empty slot or after all lines.
+/// Returns what `visit` returned, or None at the first line with an empty slot or after all lines.
 #[inline]
 pub(super) fn slots<T>(
     words: &[AtomicU64],
@@ -57,22 +57,39 @@ pub(super) fn slots<T>(
     for _ in 0..LINES {
         let first = line_word(line);
         let line_words = &words[first..first + 2 * LINE_SLOTS];
-        for slot in 0..LINE_SLOTS {
-            let cur = line_words[2 * slot].load(Acquire);
-            if cur == 0 {
-                return None;
-            }
-            if tags.is_cur(cur)
-                && tags.is_prev(line_words[2 * slot + 1].load(Relaxed))
-                && let Some(position) = position(cur, reference)
+        let (mut matching, empty) = scan_line(line_words, tags);
+        while matching != 0 {
+            let slot = matching.trailing_zeros() as usize;
+            matching &= matching - 1;
+            if tags.is_prev(line_words[2 * slot + 1].load(Relaxed))
+                && let Some(position) = position(line_words[2 * slot].load(Acquire), reference)
                 && let Some(found) = visit(first + 2 * slot, position)
             {
                 return Some(found);
             }
         }
+        if empty != 0 {
+            return None;
+        }
         line = if line + 1 == LINES { 0 } else { line + 1 };
     }
     None
+}
+
+/// Which of the four slots of a line carry the tag of `cur`, and which are empty, as bits.
+///
+/// Without a branch: which slot matches cannot be predicted, and a wrong guess would throw away the loads of the lookups
+/// that follow.
+#[inline]
+fn scan_line(words: &[AtomicU64], tags: Tags) -> (u32, u32) {
+    let mut matching = 0;
+    let mut empty = 0;
+    for slot in 0..LINE_SLOTS {
+        let cur = words[2 * slot].load(Acquire);
+        matching |= u32::from(tags.is_cur(cur) & (cur != 0)) << slot;
+        empty |= u32::from(cur == 0) << slot;
+    }
+    (matching, empty)
 }
 
 /// The page after this one in its chain.

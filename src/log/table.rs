@@ -4,52 +4,75 @@ use std::sync::OnceLock;
 
 use super::segment::Segment;
 
-const FIRST: u64 = 64;
+/// Segments that the table has room for from the start.
+const FIRST: u64 = 256;
 const BUCKETS: usize = 48;
 
-type Bucket = Box<[OnceLock<Box<Segment>>]>;
+type Cell = OnceLock<Box<Segment>>;
 
-/// Bucket k holds `64 << k` segments; each is made when the first of its segments is.
+/// The first segments are found at once; bucket k holds the next `FIRST << k`, and is made when the first of them is.
 #[derive(Debug)]
 pub(super) struct SegmentTable {
-    buckets: [OnceLock<Bucket>; BUCKETS],
+    first: Box<[Cell; FIRST as usize]>,
+    buckets: [OnceLock<Box<[Cell]>>; BUCKETS],
 }
 
-#[inline]
-fn place(number: u64) -> (usize, u64) {
-    let k = (number / FIRST + 1).ilog2();
-    (k as usize, number - FIRST * ((1 << k) - 1))
+/// Bucket of a number that is not among the first, and its place there.
+fn place(number: u64) -> (usize, usize) {
+    let k = (number / FIRST).ilog2();
+    let index = usize::try_from(number - (FIRST << k)).expect("a 64-bit target");
+    (k as usize, index)
 }
 
 impl SegmentTable {
     pub(super) fn new() -> SegmentTable {
-        SegmentTable { buckets: [const { OnceLock::new() }; BUCKETS] }
+        SegmentTable {
+            first: Box::new([const { OnceLock::new() }; FIRST as usize]),
+            buckets: [const { OnceLock::new() }; BUCKETS],
+        }
     }
 
     #[inline]
     pub(super) fn get(&self, number: u64) -> Option<&Segment> {
+        #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
+        let cell = match self.first.get(number as usize) {
+            Some(cell) => cell,
+            None => self.further(number)?,
+        };
+        cell.get().map(|segment| &**segment)
+    }
+
+    #[cold]
+    fn further(&self, number: u64) -> Option<&Cell> {
         let (k, index) = place(number);
-        let bucket = self.buckets.get(k)?.get()?;
-        bucket.get(usize::try_from(index).ok()?)?.get().map(|segment| &**segment)
+        self.buckets.get(k)?.get()?.get(index)
     }
 
     /// Keeps `segment`, unless another thread was first; returns the one that is kept.
     pub(super) fn insert(&self, number: u64, segment: Segment) -> &Segment {
-        let (k, index) = place(number);
-        let bucket =
-            self.buckets[k].get_or_init(|| (0..FIRST << k).map(|_| OnceLock::new()).collect());
-        let index = usize::try_from(index).expect("a 64-bit target");
-        bucket[index].get_or_init(|| Box::new(segment))
+        let cell = match usize::try_from(number).ok().and_then(|at| self.first.get(at)) {
+            Some(cell) => cell,
+            None => {
+                let (k, index) = place(number);
+                let empty = || (0..FIRST << k).map(|_| OnceLock::new()).collect();
+                &self.buckets[k].get_or_init(empty)[index]
+            }
+        };
+        cell.get_or_init(|| Box::new(segment))
     }
 
+    /// Forgets the segments from `number` on.
     pub(super) fn forget_from(&mut self, number: u64) {
-        let (first, index) = place(number);
-        let mut from = usize::try_from(index).expect("a 64-bit target");
-        for bucket in &mut self.buckets[first..] {
-            if let Some(bucket) = bucket.get_mut() {
-                bucket[from..].iter_mut().for_each(|cell| drop(cell.take()));
+        let cells = self.first.iter_mut().chain(
+            self.buckets
+                .iter_mut()
+                .filter_map(OnceLock::get_mut)
+                .flat_map(|bucket| bucket.iter_mut()),
+        );
+        for cell in cells {
+            if cell.get().is_some_and(|segment| segment.number() >= number) {
+                cell.take();
             }
-            from = 0;
         }
     }
 }
@@ -61,10 +84,10 @@ mod tests {
     #[test]
     fn every_number_has_one_place() {
         let mut expected = (0, 0);
-        for number in 0..10_000 {
+        for number in FIRST..100_000 {
             assert_eq!(place(number), expected, "{number}");
             expected.1 += 1;
-            if expected.1 == FIRST << expected.0 {
+            if expected.1 == usize::try_from(FIRST).expect("small") << expected.0 {
                 expected = (expected.0 + 1, 0);
             }
         }

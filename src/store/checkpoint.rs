@@ -16,7 +16,7 @@ use crate::sys::{Access, Disk};
 use super::{Engine, WriterHalf};
 
 /// Garbage pages that are worth a checkpoint by themselves, whatever the log's length.
-const MIN_GARBAGE: u64 = 1024;
+const MIN_GARBAGE: u64 = 2048;
 
 impl Engine {
     /// Makes a checkpoint of the last commit and returns its position.
@@ -85,9 +85,9 @@ impl Engine {
         if due || garbage { self.request_checkpoint(half) } else { Ok(()) }
     }
 
-    /// True if pages that wait for a checkpoint are more than an eighth of those in use.
+    /// True if pages that wait for a checkpoint are more than a fifth of those in use.
     pub(super) fn garbage_is_due(&self, writer: &super::Writer) -> bool {
-        writer.editor.garbage(&self.index) > MIN_GARBAGE.max(writer.editor.live() / 8)
+        writer.editor.garbage(&self.index) > MIN_GARBAGE.max(writer.editor.live() / 5)
     }
 
     fn request_checkpoint(&self, half: &WriterHalf) -> Result<()> {

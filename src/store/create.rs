@@ -63,7 +63,8 @@ pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
     let cells = Arc::new(Cells::new(region));
 
     let index_file = file(index::NAME, 0)?;
-    let chunks = Chunks::new(Arc::clone(&index_file), path(index::NAME), Access::Write);
+    let chunks =
+        Chunks::new(Arc::clone(&index_file), path(index::NAME), Access::Write, disk.map_ahead());
     chunks.grow(16)?;
     let header = index::encode(&superblock.id);
     index_file.write_at(&header, 0).map_err(|e| Error::io("write", path(index::NAME), e))?;

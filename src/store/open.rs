@@ -104,7 +104,7 @@ impl Engine {
         let region = meta.map(0, len, access).map_err(|e| Error::io("map", path(META), e))?;
         let cells = Arc::new(Cells::new(region));
         let index_file = open_index(&*disk, &superblock, access)?;
-        let chunks = Chunks::new(index_file, path(index_format::NAME), access);
+        let chunks = Chunks::new(index_file, path(index_format::NAME), access, disk.map_ahead());
         let index = Index::new(Arc::clone(&cells), chunks);
         let log = Log::new(Arc::clone(&disk), superblock.id, superblock.segment_bytes, access);
         let verify_on_read = options.verify_on_read;

@@ -155,7 +155,7 @@ impl Engine {
             Ok(record) => record,
             Err(error) => return report.absorb(error),
         };
-        let header = *record.header();
+        let header = record.header();
         let hash = self.hasher.hash(header.table, record.key());
         if hash.stored() != stored {
             let (name, offset) = record.place();

@@ -71,6 +71,11 @@ pub(crate) trait Disk: Send + Sync + Debug {
     /// truncated, because some process may have it mapped. On failure the new file is unlinked again.
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>>;
 
+    /// How many pages of a growing file to map at once, beyond its end if need be. Address space is what it costs.
+    fn map_ahead(&self) -> u32 {
+        1 << 16
+    }
+
     /// Opens a file for writing, and creates it empty (mode 0600) if it is not there. Never replaces one.
     fn touch(&self, name: &str) -> io::Result<Arc<dyn File>>;
 
@@ -107,7 +112,8 @@ pub(crate) trait File: Send + Sync + Debug {
     /// Makes the whole file durable, length included.
     fn sync(&self) -> io::Result<()>;
 
-    /// Turns a range within the file into zeros, with its blocks still reserved.
+    /// Gives the blocks of a range within the file back, where the file system can; it reads as zeros then. Nothing may ever
+    /// be written there again through a mapping: a hole on a full disk is a SIGBUS.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
 
     /// Fills the buffer; `UnexpectedEof` when the file is too short.

@@ -153,7 +153,7 @@ impl File for RealFile {
     }
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        if len == 0 { Ok(()) } else { reserve::zero(&self.file, offset, len) }
+        if len == 0 { Ok(()) } else { reserve::release(&self.file, offset, len) }
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

@@ -27,6 +27,9 @@ pub(super) unsafe trait Backing: Send + Sync {
 
     /// Makes a non-empty range, which starts at a page and lies within the memory, durable.
     fn sync(&self, offset: usize, len: usize) -> io::Result<()>;
+
+    /// Notes that the pages of a range were written with the bytes they had. Hardware notices that by itself.
+    fn rewritten(&self, _offset: usize, _len: usize) {}
 }
 
 /// A view of a range of one file. Dropping it unmaps; the borrow checker keeps it alive as long as its slices (U1).
@@ -122,7 +125,7 @@ impl Region {
     /// # Panics
     ///
     /// When the range is out of bounds or the region was mapped to read.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         let at = self.unpublished(offset, bytes.len());
         // SAFETY: `unpublished` checked the range and that it may be written; nobody else reaches it, so in
@@ -186,6 +189,7 @@ impl Region {
                 let _ = word.compare_exchange(value, value, Relaxed, Relaxed);
             }
         }
+        self.backing.rewritten(offset - offset % PAGE, end.saturating_sub(offset - offset % PAGE));
     }
 
     /// Makes the pages that enclose a range durable, as far as they lie in the region.

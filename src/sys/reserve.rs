@@ -25,21 +25,14 @@ pub(super) fn extend(file: &File, old: u64, new: u64) -> io::Result<()> {
     result
 }
 
-/// Turns a range within the file into zeros and leaves its blocks reserved. A hole, even one that is filled again a
-/// moment later, could meet a full disk in between; this never makes one.
-pub(super) fn zero(file: &File, offset: u64, len: u64) -> io::Result<()> {
+/// Gives the blocks of a range within the file back; it reads as zeros. A file system that cannot do that keeps them.
+pub(super) fn release(file: &File, offset: u64, len: u64) -> io::Result<()> {
     loop {
-        match rustix::fs::fallocate(
-            file,
-            FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
-            offset,
-            len,
-        ) {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(file, flags, offset, len) {
             Ok(()) => return Ok(()),
             Err(Errno::INTR) => {}
-            Err(error) if unsupported(error) => {
-                return write_zeros(file, offset, offset.saturating_add(len));
-            }
+            Err(error) if unsupported(error) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }

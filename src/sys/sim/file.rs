@@ -204,4 +204,11 @@ unsafe impl Backing for SimMap {
         let first = self.first + (offset / PAGE) as u64;
         self.shared.sync(Call::Msync, self.inode, Some(first..first + len.div_ceil(PAGE) as u64))
     }
+
+    fn rewritten(&self, offset: usize, len: usize) {
+        let first = self.first + (offset / PAGE) as u64;
+        if let Ok(inode) = self.shared.lock().inode(self.inode) {
+            inode.rewrite(first..first + len.div_ceil(PAGE) as u64);
+        }
+    }
 }

@@ -110,6 +110,13 @@ impl Inode {
         }
     }
 
+    /// What was lost counts as dirty again: it was written once more.
+    pub(super) fn rewrite(&mut self, range: Range<u64>) {
+        for page in range {
+            self.lost.remove(&page);
+        }
+    }
+
     pub(super) fn sync_len(&mut self) {
         self.durable_len = self.len;
         self.later_lens.clear();

@@ -272,6 +272,10 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn map_ahead(&self) -> u32 {
+        16
+    }
+
     fn life(&self, anchor: &dyn File) -> io::Result<u64> {
         anchor.mount()
     }

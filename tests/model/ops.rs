@@ -1,0 +1,208 @@
+//! What can happen to a store, and how likely it is.
+
+use mapstone::sim::Call;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::state::{KEYS, LONGEST, TABLES, Val};
+
+/// How a value is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    Plain,
+    With,
+    Immediate,
+    /// The closure panics.
+    Panic,
+}
+
+/// A failure of a call, some calls from now.
+#[derive(Clone, Copy, Debug)]
+pub struct Fail {
+    pub call: Call,
+    pub after: u8,
+    pub errno: i32,
+    pub times: u8,
+}
+
+/// The end of a process, or of the power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    Kill,
+    Cut,
+}
+
+/// What happens while the store is being opened again.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Further crashes, each after so many calls.
+    pub crashes: Vec<(u8, Crash)>,
+    pub fail: Option<Fail>,
+    /// Someone looks at the store before it is recovered.
+    pub peek: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum Op {
+    Put { table: u8, key: u16, value: Val, how: How },
+    Delete { table: u8, key: u16 },
+    Batch { ops: Vec<(u8, u16, Option<Val>)>, immediate: bool },
+    /// Many keys in a row in one batch.
+    Bulk { table: u8, first: u16, count: u16, value: Val },
+    CreateTable(u8),
+    DropTable(u8),
+    Sync,
+    Checkpoint,
+    /// Take a snapshot and keep it.
+    Snapshot,
+    /// Open a read-only handle and keep it.
+    Reader,
+    /// Compare everything.
+    Check,
+    WriteBack(u8),
+    /// Close and open again.
+    Close,
+    Crash { how: Crash, recovery: Recovery },
+    /// Crash after so many calls.
+    CrashAfter { calls: u8, how: Crash, recovery: Recovery },
+    Fail(Fail),
+    /// Limit the disk to a few pages more than it has.
+    Fill(u8),
+    Free,
+    /// The kernel evicts what a failed sync left in memory, and then the process dies.
+    Evict,
+}
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub segment: u64,
+    pub interval: u64,
+    pub mask: u64,
+    pub verify_on_read: bool,
+    pub seed: u64,
+}
+
+impl Default for Shape {
+    fn default() -> Shape {
+        Shape { segment: 4096, interval: 8192, mask: u64::MAX, verify_on_read: false, seed: 1 }
+    }
+}
+
+pub fn shape() -> impl Strategy<Value = Shape> {
+    let mask = prop_oneof![
+        4 => Just(u64::MAX),
+        2 => Just(0),
+        2 => Just(u64::MAX << 61),
+        1 => Just(0xFF),
+        1 => Just(0xF << 40),
+        2 => Just(u64::MAX << 61 | 0xFFFF << 24),
+        1 => Just(1 << 63 | 0x3F << 30),
+    ];
+    let interval = prop_oneof![3 => Just(8192), 2 => Just(1 << 20), 1 => Just(2048)];
+    let segment = prop_oneof![4 => Just(4096), 1 => Just(8192), 1 => Just(65_536)];
+    (segment, interval, mask, any::<bool>(), any::<u16>()).prop_map(
+        |(segment, interval, mask, verify_on_read, seed)| Shape {
+            segment,
+            interval,
+            mask,
+            verify_on_read,
+            seed: u64::from(seed),
+        },
+    )
+}
+
+fn table() -> impl Strategy<Value = u8> {
+    prop_oneof![3 => Just(0), 1 => 1..TABLES]
+}
+
+fn key() -> impl Strategy<Value = u16> {
+    prop_oneof![12 => 0..16u16, 4 => 0..KEYS - 1, 1 => Just(LONGEST)]
+}
+
+fn value() -> impl Strategy<Value = Val> {
+    let len = prop_oneof![
+        1 => Just(0),
+        10 => 0..40u32,
+        3 => 100..600u32,
+        2 => 3900..4200u32,
+        1 => 5000..20_000u32,
+    ];
+    (any::<u32>(), len).prop_map(|(seed, len)| Val::new(seed, len))
+}
+
+fn fail() -> impl Strategy<Value = Fail> {
+    use Call::*;
+    let call = prop_oneof![
+        4 => Just(Msync),
+        3 => Just(Fsync),
+        2 => prop_oneof![Just(Create), Just(Grow), Just(Rename), Just(SyncDir)],
+        1 => prop_oneof![Just(Map), Just(Open), Just(Remove), Just(Write), Just(Punch)],
+        1 => prop_oneof![Just(List), Just(Lock), Just(Read), Just(Any)],
+    ];
+    (call, 0..12u8, prop_oneof![Just(5), Just(28)], 1..3u8).prop_map(
+        |(call, after, errno, times)| {
+            // A full disk is told by the calls that need space.
+            let errno = if matches!(call, Create | Grow | Write) { errno } else { 5 };
+            Fail { call, after, errno, times }
+        },
+    )
+}
+
+fn crash() -> impl Strategy<Value = Crash> {
+    prop_oneof![Just(Crash::Kill), Just(Crash::Cut)]
+}
+
+fn recovery() -> impl Strategy<Value = Recovery> {
+    let calls = prop_oneof![3 => 0..40u8, 1 => any::<u8>()];
+    let crashes = prop_oneof![2 => Just(Vec::new()), 1 => vec((calls, crash()), 1..4)];
+    (crashes, proptest::option::weighted(0.15, fail()), any::<bool>())
+        .prop_map(|(crashes, fail, peek)| Recovery { crashes, fail, peek })
+}
+
+pub fn op() -> impl Strategy<Value = Op> {
+    let how = prop_oneof![
+        6 => Just(How::Plain),
+        2 => Just(How::With),
+        2 => Just(How::Immediate),
+        1 => Just(How::Panic),
+    ];
+    let one = (table(), key(), proptest::option::weighted(0.75, value()));
+    let calls = prop_oneof![3 => 0..30u8, 1 => any::<u8>()];
+    let data = prop_oneof![
+        10 => (table(), key(), value(), how)
+            .prop_map(|(table, key, value, how)| Op::Put { table, key, value, how }),
+        4 => (table(), key()).prop_map(|(table, key)| Op::Delete { table, key }),
+        4 => (vec(one, 0..12), any::<bool>())
+            .prop_map(|(ops, immediate)| Op::Batch { ops, immediate }),
+        3 => (table(), 0..KEYS - 1, 20..500u16, any::<u32>(), 0..24u32).prop_map(
+            |(table, first, count, seed, len)| {
+                Op::Bulk { table, first, count, value: Val::new(seed, len) }
+            },
+        ),
+        1 => (1..TABLES).prop_map(Op::CreateTable),
+        1 => (1..TABLES).prop_map(Op::DropTable),
+    ];
+    prop_oneof![
+        26 => data,
+        3 => Just(Op::Sync),
+        2 => Just(Op::Checkpoint),
+        2 => Just(Op::Snapshot),
+        1 => Just(Op::Reader),
+        1 => Just(Op::Check),
+        3 => (0..40u8).prop_map(Op::WriteBack),
+        1 => Just(Op::Close),
+        4 => (crash(), recovery()).prop_map(|(how, recovery)| Op::Crash { how, recovery }),
+        3 => (calls, crash(), recovery())
+            .prop_map(|(calls, how, recovery)| Op::CrashAfter { calls, how, recovery }),
+        1 => fail().prop_map(Op::Fail),
+        1 => (0..60u8).prop_map(Op::Fill),
+        1 => Just(Op::Free),
+        1 => Just(Op::Evict),
+    ]
+}
+
+/// A life story of a store.
+pub fn story(longest: usize) -> impl Strategy<Value = (Shape, Vec<Op>)> {
+    (shape(), vec(op(), 1..longest))
+}
