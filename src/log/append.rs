@@ -138,14 +138,19 @@ impl Draft<'_> {
         self.tail
     }
 
-    /// Gives the space back, the last new segment first, so that the chain of segments has no gap at any moment.
+    /// Gives the space back. Durably: a segment that came back after a power cut would end the log where it was created,
+    /// though the log went on before it.
     pub(crate) fn give_up(self) -> Result<()> {
-        for segment in self.created.iter().rev() {
+        let (log, created) = (self.log, self.created);
+        for segment in created.iter().rev() {
             let name = name(segment.number());
-            self.log
-                .disk
+            log.disk
                 .remove(&name)
-                .map_err(|e| Error::io("remove", self.log.disk.root().join(name), e))?;
+                .map_err(|e| Error::io("remove", log.disk.root().join(name), e))?;
+        }
+        if !created.is_empty() {
+            let dir = log.disk.root().join("log");
+            log.disk.sync_dir("log").map_err(|e| Error::io("sync", dir, e))?;
         }
         Ok(())
     }

@@ -107,14 +107,17 @@ impl Engine {
         Ok(writer.counters.position)
     }
 
-    /// Reserves log space for all records; on failure everything is as before.
+    /// Reserves log space for all records; on failure everything is as before, or else the handle is poisoned.
     pub(super) fn reserve(&self, writer: &Writer, plans: &mut [Plan]) -> Result<Tail> {
         let mut draft = self.log.draft(writer.tail)?;
         for plan in plans.iter_mut().filter(|plan| !plan.skip) {
             match draft.reserve(plan.size) {
                 Ok(position) => plan.position = position,
                 Err(error) => {
-                    draft.give_up()?;
+                    draft.give_up().or_else(|left| {
+                        self.writer()?.syncer.poison();
+                        Err(left)
+                    })?;
                     return Err(error);
                 }
             }

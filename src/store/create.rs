@@ -30,13 +30,24 @@ fn is_leftover(name: &str) -> bool {
 
 /// Fails unless the directory holds nothing, or nothing but what a creation that was cut short has left.
 pub(super) fn check_vacant(disk: &dyn Disk, names: &[String]) -> Result<()> {
-    match names.iter().find(|name| !is_leftover(name)) {
+    let mut foreign = names.iter().find(|name| !is_leftover(name)).cloned();
+    if foreign.is_none() && names.iter().any(|name| name == "log") {
+        let segments =
+            disk.list("log").map_err(|e| Error::io("list", disk.root().join("log"), e))?;
+        foreign = segments.into_iter().find(|name| !is_segment(name));
+    }
+    match foreign {
         None => Ok(()),
         Some(name) => {
             let why = format!("it holds no {META} but {name:?}");
             Err(Error::NotAStore { path: disk.root().to_path_buf(), why })
         }
     }
+}
+
+/// A name that a segment has, finished or not.
+fn is_segment(name: &str) -> bool {
+    name == "unfinished" || name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Writes an empty store. The caller holds the writer lock.

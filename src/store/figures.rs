@@ -6,16 +6,17 @@ use crate::sys::Access;
 
 use super::Engine;
 
+/// How often to look for counters that hold.
+const PATIENCE: u32 = 1_000_000;
+
 impl Engine {
     /// Figures as of the last commit.
     pub(crate) fn stats(&self) -> Result<Stats> {
-        let counters = loop {
-            // While a commit is being published neither set holds for it; that takes nanoseconds.
-            if let Some(counters) = self.cells.counters() {
-                break counters;
-            }
-            std::hint::spin_loop();
-        };
+        // While a commit is being published neither set may hold; that takes nanoseconds, unless the writer is stopped there.
+        let counters = (0..PATIENCE).find_map(|_| self.cells.counters()).ok_or_else(|| {
+            let offset = crate::format::meta::cell::COUNTERS[0] as u64;
+            Error::corrupt(self.file("meta"), offset, "counters for the last commit", "none")
+        })?;
         Ok(Stats {
             entries: counters.entries,
             tables: self.table_names(counters.position)?.len() as u64,

@@ -70,6 +70,8 @@ struct WriterHalf {
     fork: ForkGuard,
     /// Held open for its exclusive lock: there is one writer.
     _lock: Arc<dyn File>,
+    /// The index, held open for its exclusive lock: the writer is up, and the live cells can be believed.
+    _up: Arc<dyn File>,
 }
 
 /// The writer's state, under its mutex. All that a successor needs of it is in the live cells and the log.

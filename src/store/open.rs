@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -44,12 +45,14 @@ impl Engine {
             return Err(Error::AlreadyExists { path: disk.root().to_path_buf() });
         }
         let mut engine = Engine::load(disk, options, Access::Write)?;
+        engine.cells.set_writer(process_id());
         let (recovered, clean) = engine.bring_up()?;
         let life = engine.life()?;
         engine.cells.publish(&recovered.counters);
-        engine.cells.set_writer(process_id());
         engine.cells.set_life(life);
-        share(&engine)?;
+        wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
+        let up = open_index(&*engine.disk, &engine.superblock, Access::Write)?;
+        wait_for(&up, &engine.file(index_format::NAME), LockKind::Exclusive)?;
         let writer = Writer {
             tail: recovered.tail,
             counters: recovered.counters,
@@ -69,6 +72,7 @@ impl Engine {
             checkpoint_interval: options.checkpoint_interval,
             fork,
             _lock: lock,
+            _up: up,
         });
         Ok(engine)
     }
@@ -81,14 +85,16 @@ impl Engine {
         let engine = Engine::load(disk, options, Access::Read)?;
         let life = engine.life()?;
         loop {
-            share(&engine)?;
-            let region = engine.cells.region();
-            if engine.cells.life() == life || clean::read(region).is_some() {
+            wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
+            let cells = &engine.cells;
+            let believed = cells.life() == life || clean::read(cells.region()).is_some();
+            // A writer that is up has brought the cells to its own life, which may have another name in another container.
+            if believed || is_locked(&*engine.disk, index_format::NAME)? {
                 return Ok(engine);
             }
             // Nothing can be believed yet. Who recovers needs the lock that is held here.
             engine.meta.unlock().map_err(|e| Error::io("unlock", engine.file(META), e))?;
-            if !has_writer(&*engine.disk)? && engine.cells.life() != life {
+            if !is_locked(&*engine.disk, LOCK)? && engine.cells.life() != life {
                 return Err(Error::NeedsRecovery { path: engine.path().to_path_buf() });
             }
             std::thread::sleep(PAUSE);
@@ -134,12 +140,19 @@ impl Engine {
         if let Some(clean) = clean::read(self.cells.region()) {
             return Ok((self.believe(&clean)?, true));
         }
-        let same_life = self.cells.life() == self.life()?;
-        // Who reads has the store mapped since before: then its page cache has not been lost either.
-        if same_life || !self.alone()? {
+        let (left, now) = (self.cells.life(), self.life()?);
+        if left == now {
             return Ok((self.resume()?, false));
         }
-        Ok((self.restore()?, false))
+        if self.alone()? {
+            return Ok((self.restore()?, false));
+        }
+        // Someone has the store open. If the kernel has not been started anew, they have had it since before, through another
+        // mount of the same file system, and its page cache has not been lost.
+        if same_kernel(left, now) {
+            return Ok((self.resume()?, false));
+        }
+        Err(Error::Locked { path: self.path().to_path_buf(), pid: None })
     }
 
     /// True when no other handle has the store open, and none can while this lock is held.
@@ -175,15 +188,17 @@ impl Engine {
     }
 }
 
-/// Takes the lock that says that someone reads. Waits while a writer recovers.
-fn share(engine: &Engine) -> Result<()> {
-    loop {
-        let locked = engine.meta.try_lock(LockKind::Shared);
-        if locked.map_err(|e| Error::io("lock", engine.file(META), e))? {
-            return Ok(());
-        }
+/// Two lives are of the same file under the same boot of the kernel, whatever the mounts.
+fn same_kernel(a: u64, b: u64) -> bool {
+    a >> 32 == b >> 32
+}
+
+/// Takes a lock that others hold only for a moment, or while they recover.
+fn wait_for(file: &Arc<dyn File>, path: &Path, kind: LockKind) -> Result<()> {
+    while !file.try_lock(kind).map_err(|e| Error::io("lock", path, e))? {
         std::thread::sleep(PAUSE);
     }
+    Ok(())
 }
 
 /// True if there is a store, false if one may be created; everything else is an error.
@@ -252,10 +267,10 @@ fn holder(disk: &dyn Disk) -> Option<u32> {
     Some(cells.writer()).filter(|pid| *pid != 0)
 }
 
-/// True if some handle holds the writer lock.
-fn has_writer(disk: &dyn Disk) -> Result<bool> {
-    let path = disk.root().join(LOCK);
-    match disk.open(LOCK, Access::Read) {
+/// True if some handle holds the file `name` locked: the lock file itself from the start, the index once it is up.
+fn is_locked(disk: &dyn Disk, name: &str) -> Result<bool> {
+    let path = disk.root().join(name);
+    match disk.open(name, Access::Read) {
         Ok(file) => {
             let free = file.try_lock(LockKind::Shared);
             Ok(!free.map_err(|e| Error::io("lock", path, e))?)

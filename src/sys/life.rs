@@ -32,15 +32,16 @@ const INCOHERENT: [(u32, &str); 16] = [
     (0x5346_4846, "WSL1"),
 ];
 
-/// A number for one page cache of one file: boot, mount, device and inode. Never 0. Every process must find the same
-/// number, so the hash is a fixed one.
+/// A number for one page cache of one file: boot, device and inode in the high half, the mount in the low one. Never 0.
+/// Every process must find the same number, so the hash is a fixed one.
 pub(super) fn life(identity: (u64, u64), mount: u64) -> io::Result<u64> {
     let boot = fs::read("/proc/sys/kernel/random/boot_id")?;
     let mut ground = boot;
-    for part in [identity.0, identity.1, mount] {
+    for part in [identity.0, identity.1] {
         ground.extend_from_slice(&part.to_le_bytes());
     }
-    Ok(xxh3_64(&ground).max(1))
+    let (high, low) = (xxh3_64(&ground), xxh3_64(&mount.to_le_bytes()));
+    Ok((high & !0xFFFF_FFFF | low & 0xFFFF_FFFF).max(1))
 }
 
 /// The number of the mount that a file was opened through; 0 on kernels that do not tell.

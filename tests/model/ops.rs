@@ -8,7 +8,7 @@ use super::state::{KEYS, LONGEST, TABLES, Val};
 
 /// How a value is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub(crate) enum How {
     Plain,
     With,
     Immediate,
@@ -18,37 +18,53 @@ pub enum How {
 
 /// A failure of a call, some calls from now.
 #[derive(Clone, Copy, Debug)]
-pub struct Fail {
-    pub call: Call,
-    pub after: u8,
-    pub errno: i32,
-    pub times: u8,
+pub(crate) struct Fail {
+    pub(crate) call: Call,
+    pub(crate) after: u8,
+    pub(crate) errno: i32,
+    pub(crate) times: u8,
 }
 
 /// The end of a process, or of the power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crash {
+pub(crate) enum Crash {
     Kill,
     Cut,
 }
 
 /// What happens while the store is being opened again.
 #[derive(Clone, Debug, Default)]
-pub struct Recovery {
+pub(crate) struct Recovery {
     /// Further crashes, each after so many calls.
-    pub crashes: Vec<(u8, Crash)>,
-    pub fail: Option<Fail>,
+    pub(crate) crashes: Vec<(u8, Crash)>,
+    pub(crate) fail: Option<Fail>,
     /// Someone looks at the store before it is recovered.
-    pub peek: bool,
+    pub(crate) peek: bool,
 }
 
 #[derive(Clone, Debug)]
-pub enum Op {
-    Put { table: u8, key: u16, value: Val, how: How },
-    Delete { table: u8, key: u16 },
-    Batch { ops: Vec<(u8, u16, Option<Val>)>, immediate: bool },
+pub(crate) enum Op {
+    Put {
+        table: u8,
+        key: u16,
+        value: Val,
+        how: How,
+    },
+    Delete {
+        table: u8,
+        key: u16,
+    },
+    Batch {
+        ops: Vec<(u8, u16, Option<Val>)>,
+        immediate: bool,
+    },
     /// Many keys in a row in one batch.
-    Bulk { table: u8, first: u16, count: u16, value: Val },
+    Bulk {
+        table: u8,
+        first: u16,
+        count: u16,
+        value: Val,
+    },
     CreateTable(u8),
     DropTable(u8),
     Sync,
@@ -62,9 +78,16 @@ pub enum Op {
     WriteBack(u8),
     /// Close and open again.
     Close,
-    Crash { how: Crash, recovery: Recovery },
+    Crash {
+        how: Crash,
+        recovery: Recovery,
+    },
     /// Crash after so many calls.
-    CrashAfter { calls: u8, how: Crash, recovery: Recovery },
+    CrashAfter {
+        calls: u8,
+        how: Crash,
+        recovery: Recovery,
+    },
     Fail(Fail),
     /// Limit the disk to a few pages more than it has.
     Fill(u8),
@@ -75,12 +98,12 @@ pub enum Op {
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    pub segment: u64,
-    pub interval: u64,
-    pub mask: u64,
-    pub verify_on_read: bool,
-    pub seed: u64,
+pub(crate) struct Shape {
+    pub(crate) segment: u64,
+    pub(crate) interval: u64,
+    pub(crate) mask: u64,
+    pub(crate) verify_on_read: bool,
+    pub(crate) seed: u64,
 }
 
 impl Default for Shape {
@@ -89,7 +112,7 @@ impl Default for Shape {
     }
 }
 
-pub fn shape() -> impl Strategy<Value = Shape> {
+pub(crate) fn shape() -> impl Strategy<Value = Shape> {
     let mask = prop_oneof![
         4 => Just(u64::MAX),
         2 => Just(0),
@@ -160,7 +183,7 @@ fn recovery() -> impl Strategy<Value = Recovery> {
         .prop_map(|(crashes, fail, peek)| Recovery { crashes, fail, peek })
 }
 
-pub fn op() -> impl Strategy<Value = Op> {
+pub(crate) fn op() -> impl Strategy<Value = Op> {
     let how = prop_oneof![
         6 => Just(How::Plain),
         2 => Just(How::With),
@@ -203,6 +226,6 @@ pub fn op() -> impl Strategy<Value = Op> {
 }
 
 /// A life story of a store.
-pub fn story(longest: usize) -> impl Strategy<Value = (Shape, Vec<Op>)> {
+pub(crate) fn story(longest: usize) -> impl Strategy<Value = (Shape, Vec<Op>)> {
     (shape(), vec(op(), 1..longest))
 }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 /// Tables by number; 0 is the one without a name.
-pub const TABLES: u8 = 4;
+pub(crate) const TABLES: u8 = 4;
 /// Keys by number.
-pub const KEYS: u16 = 700;
+pub(crate) const KEYS: u16 = 700;
 /// The number of the longest key there can be.
-pub const LONGEST: u16 = KEYS - 1;
+pub(crate) const LONGEST: u16 = KEYS - 1;
 
 /// The name of a table.
-pub fn table_name(table: u8) -> String {
+pub(crate) fn table_name(table: u8) -> String {
     match table {
         3 => "ü".repeat(127),
         _ => format!("table {table}"),
@@ -28,13 +28,13 @@ fn make_key(number: u16) -> Vec<u8> {
 }
 
 /// All keys, by number.
-pub fn keys() -> &'static [Vec<u8>] {
+pub(crate) fn keys() -> &'static [Vec<u8>] {
     static KEY: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     KEY.get_or_init(|| (0..KEYS).map(make_key).collect())
 }
 
 /// The number of a key that the store gave.
-pub fn key_number(key: &[u8]) -> u16 {
+pub(crate) fn key_number(key: &[u8]) -> u16 {
     static NUMBERS: OnceLock<HashMap<&'static [u8], u16>> = OnceLock::new();
     let numbers = NUMBERS.get_or_init(|| keys().iter().map(Vec::as_slice).zip(0..).collect());
     *numbers.get(key).unwrap_or_else(|| panic!("a key that nobody put: {key:?}"))
@@ -42,7 +42,7 @@ pub fn key_number(key: &[u8]) -> u16 {
 
 /// A value: its bytes follow from the two numbers, and the numbers from the bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Val {
+pub(crate) struct Val {
     seed: u32,
     len: u32,
 }
@@ -54,18 +54,18 @@ impl std::fmt::Debug for Val {
 }
 
 impl Val {
-    pub fn new(seed: u32, len: u32) -> Val {
+    pub(crate) fn new(seed: u32, len: u32) -> Val {
         let bits = 8 * len.min(4);
         let mask = if bits == 32 { u32::MAX } else { (1 << bits) - 1 };
         Val { seed: seed & mask, len }
     }
 
-    pub fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         self.len as usize
     }
 
     /// Puts the value's bytes into `to`, which has its length.
-    pub fn fill(self, to: &mut [u8]) {
+    pub(crate) fn fill(self, to: &mut [u8]) {
         let mut word = self.seed;
         for chunk in to.chunks_mut(4) {
             chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
@@ -73,14 +73,14 @@ impl Val {
         }
     }
 
-    pub fn bytes(self) -> Vec<u8> {
+    pub(crate) fn bytes(self) -> Vec<u8> {
         let mut bytes = vec![0; self.len()];
         self.fill(&mut bytes);
         bytes
     }
 
     /// The value that has these bytes, all of which are checked.
-    pub fn of(bytes: &[u8]) -> Val {
+    pub(crate) fn of(bytes: &[u8]) -> Val {
         let mut seed = [0; 4];
         let known = bytes.len().min(4);
         seed[..known].copy_from_slice(&bytes[..known]);
@@ -93,33 +93,33 @@ impl Val {
 
 /// What a store holds after some commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct State {
+pub(crate) struct State {
     /// Named tables that exist.
-    pub tables: BTreeSet<u8>,
-    pub data: BTreeMap<(u8, u16), Val>,
+    pub(crate) tables: BTreeSet<u8>,
+    pub(crate) data: BTreeMap<(u8, u16), Val>,
     /// Some table has ever been made.
-    pub numbered: bool,
+    pub(crate) numbered: bool,
 }
 
 impl State {
-    pub fn has(&self, table: u8) -> bool {
+    pub(crate) fn has(&self, table: u8) -> bool {
         table == 0 || self.tables.contains(&table)
     }
 
-    pub fn set(&mut self, table: u8, key: u16, value: Option<Val>) {
+    pub(crate) fn set(&mut self, table: u8, key: u16, value: Option<Val>) {
         match value {
             Some(value) => drop(self.data.insert((table, key), value)),
             None => drop(self.data.remove(&(table, key))),
         }
     }
 
-    pub fn drop_table(&mut self, table: u8) {
+    pub(crate) fn drop_table(&mut self, table: u8) {
         self.tables.remove(&table);
         self.data.retain(|(of, _), _| *of != table);
     }
 
     /// Bytes of the records that hold the values, and the catalogue of tables.
-    pub fn live_bytes(&self) -> u64 {
+    pub(crate) fn live_bytes(&self) -> u64 {
         let align = |bytes: usize| bytes.next_multiple_of(16);
         let size = |key: usize, value: usize| (align(align(24 + key) + value)) as u64;
         let data = self.data.iter().map(|((_, k), v)| size(keys()[usize::from(*k)].len(), v.len()));
