@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::format::directory::Cell;
-use crate::format::meta::{Counters, SPLITTING, cell};
+use crate::format::meta::{Counters, SPLITTING, SYNC_FAILED, cell};
 use crate::sys::Region;
 
 /// Typed access to the live cells of one store. Only the writer stores.
@@ -36,9 +36,15 @@ impl Cells {
 
     /// Shows everything up to the counters' position to everyone, counters first (invariant I4).
     pub(crate) fn publish(&self, counters: &Counters) {
-        let spare = self.spare(self.word(cell::COMMITTED).load(Relaxed));
+        let before = self.word(cell::COMMITTED).load(Relaxed);
+        let spare = self.spare(before);
         for (i, word) in counters.words().into_iter().enumerate() {
             self.word(spare + 8 * i).store(word, Relaxed);
+        }
+        if counters.position == before {
+            // Only at an open: what a lost life counted up to the same position must not hold.
+            let [a, b] = cell::COUNTERS;
+            self.word(if spare == a { b } else { a }).store(0, Release);
         }
         self.word(cell::COMMITTED).store(counters.position, Release);
     }
@@ -129,6 +135,15 @@ impl Cells {
 
     pub(crate) fn set_suspect(&self, suspect: bool) {
         self.word(cell::SUSPECT).store(u64::from(suspect), Release);
+    }
+
+    /// A sync has failed in this life, so what the page cache holds may go back to what the disk holds at any time.
+    pub(crate) fn failed(&self) -> bool {
+        self.word(cell::SUSPECT).load(Acquire) == SYNC_FAILED
+    }
+
+    pub(crate) fn set_failed(&self) {
+        self.word(cell::SUSPECT).store(SYNC_FAILED, Release);
     }
 
     /// Announces that page `from` splits into `zero` and `one`, both written, so that a successor can finish it.

@@ -12,8 +12,7 @@ use crate::format::position::Position;
 use crate::keyspace::Keyspace;
 use crate::options::Options;
 use crate::snapshot::Snapshot;
-use crate::stats::{Stats, Verification};
-use crate::store::{Background, DEFAULT_TABLE, Engine};
+use crate::store::{Background, DEFAULT_TABLE, Engine, Stats, Verification};
 use crate::sys::Disk;
 use crate::table::Table;
 use crate::value::Value;
@@ -397,7 +396,7 @@ impl Store {
     /// # Errors
     /// Damage is part of the result and no error; [`Error::Io`](crate::Error::Io) when a file cannot be read.
     pub fn verify(&self) -> Result<Verification> {
-        self.engine().verify().map(Verification::from)
+        self.engine().verify()
     }
 
     /// Closes the store and reports what `drop` would swallow. If clones, tables, batches or snapshots are still around, they
@@ -418,5 +417,39 @@ impl Store {
             Some(handle) => handle.engine.close(),
             None => Ok(()),
         }
+    }
+}
+
+impl Options {
+    /// Opens the store at `path` for writing; see [`Store::open`].
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`Error::InvalidOption`].
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
+        self.check()?;
+        Store::open_on(crate::sys::open_real(path.as_ref()), self)
+    }
+
+    /// Opens the store at `path` read-only; see [`Store::open_read_only`].
+    ///
+    /// # Errors
+    /// As [`Store::open_read_only`].
+    pub fn open_read_only(&self, path: impl AsRef<Path>) -> Result<Store> {
+        Store::open_read_only_on(crate::sys::open_real(path.as_ref()), self)
+    }
+
+    /// Opens for writing the store that a simulated disk holds.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub fn open_sim(&self, disk: &crate::sys::sim::SimDisk) -> Result<Store> {
+        self.check()?;
+        Store::open_on(disk.disk(), self)
+    }
+
+    /// Opens read-only the store that a simulated disk holds.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub fn open_read_only_sim(&self, disk: &crate::sys::sim::SimDisk) -> Result<Store> {
+        Store::open_read_only_on(disk.disk(), self)
     }
 }

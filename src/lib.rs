@@ -53,8 +53,6 @@ mod options;
 #[forbid(unsafe_code)]
 mod snapshot;
 #[forbid(unsafe_code)]
-mod stats;
-#[forbid(unsafe_code)]
 mod store;
 mod sys;
 #[forbid(unsafe_code)]
@@ -75,8 +73,7 @@ pub use format::position::Position;
 pub use handle::Store;
 pub use options::{Durability, Options};
 pub use snapshot::{Iter, Snapshot};
-pub use stats::{Stats, Verification};
-pub use store::Damage;
+pub use store::{Damage, Stats, Verification};
 pub use table::Table;
 pub use value::Value;
 

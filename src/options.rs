@@ -1,17 +1,14 @@
-//! How a store is opened.
-
-use std::path::Path;
+//! How a store is opened: the choices, and whether they can be honoured.
 
 use crate::error::{Error, Result};
 use crate::format::meta::{MAX_SEGMENT, MIN_SEGMENT};
-use crate::handle::Store;
 
 /// What a commit waits for before it returns.
 ///
 /// Whatever the choice: a commit is seen whole or not at all, it is seen by every process as soon as it is published, and
 /// after any crash the store holds exactly the first *n* commits for some *n*. A commit is published *before* it is
 /// durable, so another thread may read what a power cut still takes back; whoever must not act on such a value calls
-/// [`Store::sync`] first.
+/// [`Store::sync`](crate::Store::sync) first.
 ///
 /// | | process killed | system crashed | power cut |
 /// | --- | --- | --- | --- |
@@ -33,7 +30,7 @@ pub enum Durability {
     /// system, not a power cut. Concurrent commits share one sync.
     Immediate,
     /// The call returns when the commit is published. A killed process loses nothing; a crashed system or a power cut loses at
-    /// most the commits after the last one that was made durable, by [`Store::sync`], a checkpoint, or any `Immediate` commit.
+    /// most the commits after the last one that was made durable, by [`Store::sync`](crate::Store::sync), a checkpoint, or any `Immediate` commit.
     #[default]
     Eventual,
 }
@@ -146,39 +143,8 @@ impl Options {
         self
     }
 
-    /// Opens the store at `path` for writing; see [`Store::open`].
-    ///
-    /// # Errors
-    /// As [`Store::open`], and [`Error::InvalidOption`].
-    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
-        self.check()?;
-        Store::open_on(crate::sys::open_real(path.as_ref()), self)
-    }
-
-    /// Opens the store at `path` read-only; see [`Store::open_read_only`].
-    ///
-    /// # Errors
-    /// As [`Store::open_read_only`].
-    pub fn open_read_only(&self, path: impl AsRef<Path>) -> Result<Store> {
-        Store::open_read_only_on(crate::sys::open_real(path.as_ref()), self)
-    }
-
-    /// Opens for writing the store that a simulated disk holds.
-    #[cfg(any(test, feature = "sim"))]
-    #[doc(hidden)]
-    pub fn open_sim(&self, disk: &crate::sys::sim::SimDisk) -> Result<Store> {
-        self.check()?;
-        Store::open_on(disk.disk(), self)
-    }
-
-    /// Opens read-only the store that a simulated disk holds.
-    #[cfg(any(test, feature = "sim"))]
-    #[doc(hidden)]
-    pub fn open_read_only_sim(&self, disk: &crate::sys::sim::SimDisk) -> Result<Store> {
-        Store::open_read_only_on(disk.disk(), self)
-    }
-
-    fn check(&self) -> Result<()> {
+    /// Fails when an option cannot be honoured.
+    pub(crate) fn check(&self) -> Result<()> {
         let size = self.segment_size;
         if !size.is_power_of_two() || !(MIN_SEGMENT..=MAX_SEGMENT).contains(&size) {
             let why = format!("{size} is not a power of two from {MIN_SEGMENT} to {MAX_SEGMENT}");

@@ -100,7 +100,7 @@ pub(crate) mod cell {
     pub(crate) const LIFE: usize = BASE + 96;
     /// Process id of the writer; 0 after a clean close.
     pub(crate) const WRITER: usize = BASE + 104;
-    /// Nonzero while an index sync runs, and for ever after one that failed.
+    /// Nonzero while an index sync runs, and `SYNC_FAILED` after any sync that failed.
     pub(crate) const SUSPECT: usize = BASE + 112;
     /// A split under way: the page that splits (low half) and the page for hash bit 0 (high half)…
     pub(crate) const SPLIT_FROM: usize = BASE + 128;
@@ -109,6 +109,9 @@ pub(crate) mod cell {
     /// Two sets of counters; the one whose position is `COMMITTED` counts.
     pub(crate) const COUNTERS: [usize; 2] = [BASE + 192, BASE + 256];
 }
+
+/// What `SUSPECT` holds after a failed sync, until a recovery has made everything durable.
+pub(crate) const SYNC_FAILED: u64 = 2;
 
 /// The mark in the high half of `SPLIT_TO`.
 pub(crate) const SPLITTING: u64 = 1 << 32;

@@ -25,6 +25,10 @@ const MAGIC: u64 = 0x6761_506D; // "mPag"
 const TAG_SHIFT: u32 = 44;
 const POSITION_MASK: u64 = (1 << TAG_SHIFT) - 1;
 const TAG_MASK: u64 = 0xF_FFFF;
+/// The positions below are in the header of a segment, where no record is.
+const FIRST_POSITION: u64 = super::segment::HEADER >> 4;
+/// The `cur` word of a slot that is neither empty nor a key's, and may become any key's.
+pub(crate) const DEAD: u64 = 1;
 
 /// The header line of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +134,7 @@ pub(crate) fn line_word(line: usize) -> usize {
 #[inline]
 pub(crate) fn position(word: u64, reference: u64) -> Option<u64> {
     let low = word & POSITION_MASK;
-    if low == 0 {
+    if low < FIRST_POSITION {
         return None;
     }
     let units = reference >> 4;
@@ -148,7 +152,7 @@ mod tests {
         for reference in [1u64 << 20, 1 << 47, (1 << 48) - 64, 1 << 48, (7 << 48) + 4096] {
             for distance in [0i64, 16, -16, 1 << 40, -(1 << 40), (1 << 46), -(1 << 46)] {
                 let Some(at) = reference.checked_add_signed(distance) else { continue };
-                if at >> 4 & POSITION_MASK == 0 {
+                if at >> 4 & POSITION_MASK < FIRST_POSITION {
                     continue;
                 }
                 assert_eq!(position(tags.cur_word(at), reference), Some(at));

@@ -16,8 +16,8 @@ pub(super) struct Allocator {
     free: Vec<u32>,
     /// Pages that the directory leads to.
     pub(super) live: u64,
-    /// A checkpoint has been captured and is not durable yet.
-    capturing: bool,
+    /// While a checkpoint has been captured and is not durable yet: the free pages that were taken since.
+    taken: Option<Vec<u32>>,
 }
 
 /// The directory as it was at a checkpoint's position, and what else is needed to write and to use it.
@@ -41,6 +41,9 @@ impl Index {
     /// A page to write. Its content is whatever it was.
     pub(super) fn allocate(&self, allocator: &mut Allocator) -> Result<u32> {
         if let Some(page) = allocator.free.pop() {
+            if let Some(taken) = &mut allocator.taken {
+                taken.push(page);
+            }
             return Ok(page);
         }
         self.allocate_run(allocator, 1)
@@ -92,7 +95,7 @@ impl Index {
 
     /// Pages that are neither led to nor free: they wait for a checkpoint. 0 while one is under way.
     pub(super) fn garbage(&self, allocator: &Allocator) -> u64 {
-        if allocator.capturing {
+        if allocator.taken.is_some() {
             return 0;
         }
         let used = allocator.live
@@ -115,10 +118,7 @@ impl Index {
             region: first..first + directory_pages(cell.depth()),
         };
         self.cells.set_sequence(sequence);
-        // Until this checkpoint is durable pages come from the watermark, so that what is free can be worked out without
-        // knowing what happened meanwhile.
-        allocator.free.clear();
-        allocator.capturing = true;
+        allocator.taken = Some(Vec::new());
         Ok(captured)
     }
 
@@ -132,6 +132,9 @@ impl Index {
         };
         mark(0);
         captured.region.clone().for_each(&mut mark);
+        // What was free at the capture is still, or has been taken since.
+        allocator.taken.take().into_iter().flatten().for_each(&mut mark);
+        allocator.free.iter().copied().for_each(&mut mark);
         for entry in captured.entries.iter().map(|word| Entry(*word)) {
             if entry.chained() {
                 for page in self.chain(entry) {
@@ -143,7 +146,6 @@ impl Index {
         }
         let free = |page: &u32| named[*page as usize / 64] & 1 << (page % 64) == 0;
         allocator.free.extend((0..captured.watermark).rev().filter(free));
-        allocator.capturing = false;
         Ok(())
     }
 }

@@ -8,8 +8,8 @@ use crate::format::page::{LINE_SLOTS, LINES, PageHeader, WORDS, line_word, start
 use super::Index;
 use super::allocate::Allocator;
 
-/// Lines that an insertion looks at before it gives up and the page splits. Pages get about 92 % full.
-pub(super) const MAX_PROBE: usize = 16;
+/// Lines that an insertion looks at before it gives up and the page splits. Pages get about 94 % full.
+pub(super) const MAX_PROBE: usize = 32;
 
 /// A slot's two words.
 pub(super) type Slot = (u64, u64);

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
+use crate::format::directory::Entry;
 use crate::format::hash::Hash;
 use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_line};
 
@@ -12,11 +13,12 @@ use super::allocate::{Allocator, Captured};
 use super::build::MAX_PROBE;
 use super::probe::{Probe, slots};
 
-/// Where a key's slot is. Good until the next split.
+/// Where a key's slot is, and what the directory said when it was found: good as long as it says the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     page: u32,
     word: u32,
+    entry: Entry,
     splits: u64,
 }
 
@@ -70,11 +72,12 @@ impl Editor {
         reference: u64,
         mut is: impl FnMut(u64) -> Result<Option<T>>,
     ) -> Result<Option<(Place, T)>> {
-        for page in index.chain(index.entry(hash)?) {
+        let entry = index.entry(hash)?;
+        for page in index.chain(entry) {
             let (page, words) = page?;
             let found = slots(words, hash, reference, |word, at| {
                 let word = u32::try_from(word).expect("a word of a page");
-                let place = Place { page, word, splits: self.splits };
+                let place = Place { page, word, entry, splits: self.splits };
                 is(at).map(|found| found.map(|found| (place, found))).transpose()
             });
             if found.is_some() {
@@ -88,12 +91,13 @@ impl Editor {
     #[inline]
     pub(crate) fn place(&self, probe: &Probe, word: usize) -> Place {
         let word = u32::try_from(word).expect("a word of a page");
-        Place { page: probe.entry().page(), word, splits: self.splits }
+        Place { page: probe.entry().page(), word, entry: probe.entry(), splits: self.splits }
     }
 
     /// The slot may have moved since it was located.
-    pub(crate) fn stale(&self, place: Place) -> bool {
-        place.splits != self.splits
+    pub(crate) fn stale(&self, index: &Index, hash: Hash, place: Place) -> bool {
+        let now = || index.enter(index.begin(hash)).map(|probe| probe.entry());
+        place.splits != self.splits && now() != Some(place.entry)
     }
 
     /// Overwrites a slot with a newer version of its key, by the slot rule (invariant I5): `prev` takes the old version only
@@ -106,7 +110,7 @@ impl Editor {
         version: u64,
         durable: u64,
     ) -> Result<()> {
-        debug_assert!(!self.stale(place));
+        debug_assert!(!self.stale(index, hash, place));
         let tags = Tags::of(hash);
         let (cur, prev) = Self::slot(index, place)?;
         if let Some(old) = position(cur.load(Relaxed), version)
@@ -116,6 +120,27 @@ impl Editor {
         }
         cur.store(tags.cur_word(version), Release);
         Ok(())
+    }
+
+    /// Adds a slot at a place that was free; false if it is not any more, or has moved.
+    pub(crate) fn fill(
+        &self,
+        index: &Index,
+        place: Place,
+        hash: Hash,
+        version: u64,
+    ) -> Result<bool> {
+        if self.stale(index, hash, place) {
+            return Ok(false);
+        }
+        let (cur, prev) = Self::slot(index, place)?;
+        if cur.load(Relaxed) != 0 {
+            return Ok(false);
+        }
+        let tags = Tags::of(hash);
+        prev.store(tags.prev_word(0), Relaxed);
+        cur.store(tags.cur_word(version), Release);
+        Ok(true)
     }
 
     /// Adds a slot for a key that has none.
@@ -134,20 +159,14 @@ impl Editor {
     }
 }
 
-/// Word offset of the slot that a new key takes: the first empty one, or one that a power cut has left without a version
-/// and whose stored hash bits are the same.
+/// Word offset of the slot that a new key takes: the first that is empty, or that a power cut has left without a key.
 fn vacancy(words: &[AtomicU64], hash: Hash, reference: u64) -> Option<usize> {
-    let tags = Tags::of(hash);
     let mut line = start_line(hash.stored());
     for _ in 0..MAX_PROBE {
         let first = line_word(line);
         for slot in 0..LINE_SLOTS {
             let word = first + 2 * slot;
-            let cur = words[word].load(Acquire);
-            let dead = tags.is_cur(cur)
-                && tags.is_prev(words[word + 1].load(Relaxed))
-                && position(cur, reference).is_none();
-            if cur == 0 || dead {
+            if position(words[word].load(Acquire), reference).is_none() {
                 return Some(word);
             }
         }

@@ -13,6 +13,7 @@ use crate::format::page::{
 use crate::sys::prefetch;
 
 use super::Index;
+use super::build::MAX_PROBE;
 
 /// Longest chain that is followed: 4 GiB of keys that collide in all stored bits.
 const MAX_CHAIN: u32 = 1 << 20;
@@ -37,8 +38,8 @@ impl Probe {
 pub(crate) enum First {
     /// The first slot with the key's tag, by its word in the page, and the position it holds.
     Candidate(usize, u64),
-    /// No slot has the tag, and nothing moved meanwhile.
-    Absent,
+    /// No slot has the tag, and nothing moved meanwhile. A new key's slot is at this word of the page; 0 if it has no room.
+    Absent(usize),
     /// Only a full lookup can say.
     Unsure,
 }
@@ -168,12 +169,33 @@ impl Index {
     #[inline]
     pub(crate) fn first(&self, probe: &Probe, reference: u64) -> First {
         let Some(words) = self.chunks.mapped(probe.entry.page()) else { return First::Unsure };
-        let found = slots(words, probe.hash, reference, |word, position| Some((word, position)));
-        match found {
-            Some((word, position)) => First::Candidate(word, position),
-            None if probe.entry.chained() || self.moved(probe, true) => First::Unsure,
-            None => First::Absent,
+        let tags = Tags::of(probe.hash);
+        let mut line = start_line(probe.hash.stored());
+        for distance in 0..LINES {
+            let first = line_word(line);
+            let line_words = &words[first..first + 2 * LINE_SLOTS];
+            let (matching, empty) = scan_line(line_words, tags);
+            if matching != 0 {
+                let slot = matching.trailing_zeros() as usize;
+                let (cur, prev) = (&line_words[2 * slot], &line_words[2 * slot + 1]);
+                return match position(cur.load(Acquire), reference) {
+                    Some(at) if tags.is_prev(prev.load(Relaxed)) => {
+                        First::Candidate(first + 2 * slot, at)
+                    }
+                    _ => First::Unsure,
+                };
+            }
+            if empty != 0 {
+                if probe.entry.chained() || self.moved(probe, true) {
+                    return First::Unsure;
+                }
+                let room = distance < MAX_PROBE;
+                let vacant = first + 2 * empty.trailing_zeros() as usize;
+                return First::Absent(if room { vacant } else { 0 });
+            }
+            line = if line + 1 == LINES { 0 } else { line + 1 };
         }
+        First::Unsure
     }
 
     /// The directory, or with `entry` what it says for this hash, is no longer what the probe went by.

@@ -1,10 +1,11 @@
 //! Bringing the index back: an empty one, the one of a checkpoint, and slots that a power cut left dangling.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::Result;
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
-use crate::format::page::{LINE_SLOTS, LINES, line_word, position};
+use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, position, start_line, stored};
 
 use super::allocate::Captured;
 use super::edit::Editor;
@@ -77,22 +78,46 @@ impl Index {
 }
 
 /// Settles the slots of one page; true if one of them has lost both versions.
-fn settle_page(words: &[std::sync::atomic::AtomicU64], end: u64) -> bool {
+fn settle_page(words: &[AtomicU64], end: u64) -> bool {
     let mut lost = false;
-    for line in 0..LINES {
-        for slot in 0..LINE_SLOTS {
-            let at = line_word(line) + 2 * slot;
-            let cur = words[at].load(Relaxed);
-            if cur == 0 || position(cur, end).is_none_or(|position| position < end) {
-                continue;
+    for at in all_slots() {
+        let cur = words[at].load(Relaxed);
+        if cur == 0 || position(cur, end).is_some_and(|position| position < end) {
+            continue;
+        }
+        let prev = words[at + 1].load(Relaxed);
+        let back = position(prev, end);
+        lost |= back.is_some_and(|position| position >= end);
+        words[at].store(if back.is_some() { cur & TAG | prev & !TAG } else { DEAD }, Relaxed);
+    }
+    fill_holes(words);
+    lost
+}
+
+/// Fills empty slots that come before some key's on its probe path: a power cut may keep the sector of a later line and lose
+/// that of an earlier one, and a probe ends at an empty slot.
+fn fill_holes(words: &[AtomicU64]) {
+    for at in all_slots() {
+        let (cur, prev) = (words[at].load(Relaxed), words[at + 1].load(Relaxed));
+        if cur <= DEAD {
+            continue;
+        }
+        let mut line = start_line(stored(cur, prev));
+        while line_word(line) + 2 * LINE_SLOTS <= at || line_word(line) > at {
+            for slot in 0..LINE_SLOTS {
+                let word = &words[line_word(line) + 2 * slot];
+                if word.load(Relaxed) == 0 {
+                    word.store(DEAD, Relaxed);
+                }
             }
-            let prev = words[at + 1].load(Relaxed);
-            let back = position(prev, end);
-            lost |= back.is_some_and(|position| position >= end);
-            words[at].store(cur & TAG | prev & !TAG, Relaxed);
+            line = if line + 1 == LINES { 0 } else { line + 1 };
         }
     }
-    lost
+}
+
+/// Word offsets of all slots of a page.
+fn all_slots() -> impl Iterator<Item = usize> {
+    (0..LINES).flat_map(|line| (0..LINE_SLOTS).map(move |slot| line_word(line) + 2 * slot))
 }
 
 impl Captured {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use crate::error::Result;
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
 use crate::format::hash::{Hash, STORED_BITS};
-use crate::format::page::{LINE_SLOTS, LINES, line_word, stored};
+use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, stored};
 
 use super::build::Slot;
 use super::edit::Editor;
@@ -17,7 +17,7 @@ const SPARSE: u64 = 8;
 /// A directory this small may always double.
 const SMALL: u64 = 64;
 
-/// The used slots of one page.
+/// The slots of one page that are some key's.
 pub(super) fn used(words: &[AtomicU64]) -> impl Iterator<Item = Slot> + '_ {
     (0..LINES)
         .flat_map(|line| {
@@ -25,7 +25,7 @@ pub(super) fn used(words: &[AtomicU64]) -> impl Iterator<Item = Slot> + '_ {
             (0..LINE_SLOTS).map(move |slot| first + 2 * slot)
         })
         .map(|at| (words[at].load(Relaxed), words[at + 1].load(Relaxed)))
-        .filter(|(cur, _)| *cur != 0)
+        .filter(|(cur, _)| *cur > DEAD)
 }
 
 /// Which entries of a directory of `depth` bits lead to the page of a prefix of `bits` bits.

@@ -32,30 +32,34 @@ impl<'a> Scan<'a> {
     }
 
     /// The next record, its checksum verified, or None at the end.
-    pub(crate) fn step(&mut self) -> Result<Option<Record<'a>>> {
-        self.cross()?;
-        let found = Record::at(self.segment, self.position).filter(Record::verify);
-        if let Some(record) = found {
-            self.position = record.end();
-        }
-        Ok(found)
-    }
-
-    /// Moves into the next segment if the log ended here in this one.
     ///
-    /// A segment says where the log ended before it, so bytes that a crash left after that place are never read, and its epoch
-    /// is never lower, so a segment of an earlier life is never taken for a later one.
-    fn cross(&mut self) -> Result<()> {
-        while let Some(next) = self.successor()? {
-            let header = next.header();
-            if header.prev_end != self.position || header.epoch < self.segment.header().epoch {
-                break;
+    /// A segment says where the log ended before it. One of a higher epoch was begun by a recovery there, so what a crash left in
+    /// this segment after that place is never read. One of the same epoch may have been created for a batch that was given
+    /// up, and the log went on here.
+    pub(crate) fn step(&mut self) -> Result<Option<Record<'a>>> {
+        loop {
+            let next = self.follower()?;
+            let epoch = self.segment.header().epoch;
+            if next.is_none_or(|next| next.header().epoch == epoch)
+                && let Some(record) = Record::at(self.segment, self.position).filter(Record::verify)
+            {
+                self.position = record.end();
+                return Ok(Some(record));
             }
+            let Some(next) = next else { return Ok(None) };
             self.position = next.start() + HEADER;
             self.segment = next;
             self.successor = None;
         }
-        Ok(())
+    }
+
+    /// The next segment, if it follows from here; its epoch is never lower, so one of an earlier life is never taken for it.
+    fn follower(&mut self) -> Result<Option<&'a Segment>> {
+        let (position, epoch) = (self.position, self.segment.header().epoch);
+        Ok(self.successor()?.filter(|next| {
+            let header = next.header();
+            header.prev_end == position && header.epoch >= epoch
+        }))
     }
 
     fn successor(&mut self) -> Result<Option<&'a Segment>> {

@@ -2,8 +2,8 @@
 //!
 //! Two files are written in turn; the newest valid one counts. Nothing is locked but for the capture itself.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::format::StoreId;
@@ -11,7 +11,7 @@ use crate::format::checkpoint::{BODY, CheckpointHeader, HEADER, NAMES};
 use crate::format::checksum::crc;
 use crate::format::meta::Counters;
 use crate::index::Captured;
-use crate::sys::{Access, Disk};
+use crate::sys::{Access, Disk, File};
 
 use super::{Engine, WriterHalf};
 
@@ -26,7 +26,7 @@ impl Engine {
         if half.syncer.poisoned() {
             return Err(Error::Poisoned);
         }
-        if self.cells.checkpoint() == self.cells.committed() {
+        if self.cells.checkpoint() == self.cells.committed() && !half.lock().unfinished {
             return Ok(self.cells.checkpoint());
         }
         // Most of the log is synced while writers go on; the rest, under their lock, is short.
@@ -34,7 +34,8 @@ impl Engine {
         let (captured, counters) = self.capture(half)?;
         half.attempted.store(counters.position, Relaxed);
         self.sync_index(half)?;
-        let result = write(&*self.disk, &self.superblock.id, &captured, counters);
+        let newest = self.cells.checkpoint();
+        let result = write(&*self.disk, &self.superblock.id, &captured, counters, newest);
         if let Err(error) = result {
             // A failed sync of the file leaves it in doubt, but the other one stands.
             if matches!(error, Error::Io { op: "sync", .. }) {
@@ -65,8 +66,10 @@ impl Engine {
     /// Syncs all index pages. The suspect cell stays set when that fails, so that the next open dirties them again.
     pub(super) fn sync_index(&self, half: &WriterHalf) -> Result<()> {
         let suspect = self.cells.suspect();
-        self.cells.set_suspect(true);
-        self.index.sync().inspect_err(|_| half.syncer.poison())?;
+        if !suspect {
+            self.cells.set_suspect(true);
+        }
+        self.index.sync().inspect_err(|_| self.poison(half))?;
         if !suspect {
             self.cells.set_suspect(false);
         }
@@ -85,9 +88,9 @@ impl Engine {
         if due || garbage { self.request_checkpoint(half) } else { Ok(()) }
     }
 
-    /// True if pages that wait for a checkpoint are more than a fifth of those in use.
+    /// True if pages that wait for a checkpoint are more than a sixth of those in use.
     pub(super) fn garbage_is_due(&self, writer: &super::Writer) -> bool {
-        writer.editor.garbage(&self.index) > MIN_GARBAGE.max(writer.editor.live() / 5)
+        writer.editor.garbage(&self.index) > MIN_GARBAGE.max(writer.editor.live() / 6)
     }
 
     fn request_checkpoint(&self, half: &WriterHalf) -> Result<()> {
@@ -96,16 +99,20 @@ impl Engine {
             return Ok(());
         }
         match self.checkpoint() {
-            // The commit stands; a full disk only postpones the checkpoint.
-            Ok(_) | Err(Error::Full { .. }) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if half.syncer.poisoned() => Err(error),
+            // The commit stands, and the last checkpoint as well: one that failed is only postponed.
+            _ => Ok(()),
         }
     }
 }
 
-/// The name of the file that checkpoint `sequence` is written to.
-fn name(sequence: u64) -> &'static str {
-    NAMES[usize::from(sequence % 2 == 1)]
+/// The file that does not hold the newest durable checkpoint, which is the one at position `newest`.
+///
+/// It may hold a later one, whose writer failed or died before that was durable, or be torn.
+fn target(disk: &dyn Disk, id: &StoreId, newest: u64) -> Result<&'static str> {
+    let [a, b] = NAMES;
+    let holds = open(disk, id, a)?.is_some_and(|(_, header)| header.counters.position == newest);
+    Ok(if holds { b } else { a })
 }
 
 /// Writes a checkpoint over the older of the two, header last, and makes it durable.
@@ -114,8 +121,9 @@ pub(super) fn write(
     id: &StoreId,
     captured: &Captured,
     counters: Counters,
+    newest: u64,
 ) -> Result<()> {
-    let name = name(captured.sequence);
+    let name = target(disk, id, newest)?;
     let path = disk.root().join(name);
     let body: &[u8] = bytemuck::cast_slice(&captured.entries);
     let header = CheckpointHeader {
@@ -156,32 +164,36 @@ pub(super) fn load(
     id: &StoreId,
     name: &str,
 ) -> Result<Option<(CheckpointHeader, Captured)>> {
+    let Some((file, header)) = open(disk, id, name)? else { return Ok(None) };
+    let mut entries = vec![0u64; 1 << header.depth];
+    let body: &mut [u8] = bytemuck::cast_slice_mut(&mut entries);
+    file.read_at(body, BODY).map_err(|e| Error::io("read", disk.root().join(name), e))?;
+    if crc(body) != header.body_crc {
+        return Ok(None);
+    }
+    let captured = Captured::read(entries, header.depth, header.watermark, header.sequence);
+    Ok(Some((header, captured)))
+}
+
+/// A checkpoint's file and header, if that is whole and the file is as long as it says.
+fn open(
+    disk: &dyn Disk,
+    id: &StoreId,
+    name: &str,
+) -> Result<Option<(Arc<dyn File>, CheckpointHeader)>> {
     let path = disk.root().join(name);
     let file = match disk.open(name, Access::Read) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("open", path, e)),
     };
-    let read =
-        |bytes: &mut [u8], at| file.read_at(bytes, at).map_err(|e| Error::io("read", &path, e));
     let len = file.len().map_err(|e| Error::io("stat", &path, e))?;
     if len < BODY {
         return Ok(None);
     }
     let mut bytes = [0; HEADER];
-    read(&mut bytes, 0)?;
-    let Some(header) = CheckpointHeader::decode(&bytes).filter(|header| header.id == *id) else {
-        return Ok(None);
-    };
-    if header.body_bytes() > len - BODY {
-        return Ok(None);
-    }
-    let mut entries = vec![0u64; 1 << header.depth];
-    let body: &mut [u8] = bytemuck::cast_slice_mut(&mut entries);
-    read(body, BODY)?;
-    if crc(body) != header.body_crc {
-        return Ok(None);
-    }
-    let captured = Captured::read(entries, header.depth, header.watermark, header.sequence);
-    Ok(Some((header, captured)))
+    file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
+    let header = CheckpointHeader::decode(&bytes)
+        .filter(|header| header.id == *id && header.body_bytes() <= len - BODY);
+    Ok(header.map(|header| (file, header)))
 }

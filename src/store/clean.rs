@@ -33,7 +33,7 @@ impl Engine {
     fn sync_meta(&self, half: &WriterHalf) -> Result<()> {
         let len = usize::try_from(BYTES).expect("three pages");
         self.cells.region().sync(0, len).map_err(|e| {
-            half.syncer.poison();
+            self.poison(half);
             Error::io("sync", self.file("meta"), e)
         })
     }
@@ -42,6 +42,14 @@ impl Engine {
     pub(super) fn unmark_clean(&self, half: &WriterHalf) -> Result<()> {
         store(self.cells.region(), &[0; Clean::BYTES]);
         self.sync_meta(half)
+    }
+
+    /// Makes sure that no clean record is on the disk, where one stays that a writer could not remove before it died.
+    pub(super) fn forget_clean(&self) -> Result<()> {
+        let region = self.cells.region();
+        store(region, &[0; Clean::BYTES]);
+        region.redirty(OFFSET, Clean::BYTES);
+        region.sync(OFFSET, Clean::BYTES).map_err(|e| Error::io("sync", self.file("meta"), e))
     }
 
     /// Syncs everything and leaves the word of it. The handle is not used afterwards.
@@ -53,7 +61,7 @@ impl Engine {
         };
         half.background.stop();
         let clean = half.lock().clean;
-        if clean {
+        if clean && !half.syncer.poisoned() {
             self.cells.set_writer(0);
             return Ok(());
         }

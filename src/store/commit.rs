@@ -65,8 +65,12 @@ impl Engine {
 
     /// Commits under the writer lock.
     pub(super) fn commit_locked(&self, writer: &mut Writer, ops: &[Op<'_>]) -> Result<u64> {
+        let mut known = DEFAULT_TABLE;
         for op in ops {
-            self.require_table(writer, op.table)?;
+            if op.table != known {
+                self.require_table(writer, op.table)?;
+                known = op.table;
+            }
         }
         let new_keys = self.plan(writer, ops)?;
         let Some(last) = writer.plans.plans.iter().rposition(|plan| !plan.skip) else {
@@ -128,9 +132,14 @@ impl Engine {
     /// Leads the index to one record that is in the log.
     pub(super) fn apply(&self, writer: &mut Writer, plan: &Plan) -> Result<()> {
         let Some(mut place) = plan.place else {
+            if let Some(vacant) = plan.vacant
+                && writer.editor.fill(&self.index, vacant, plan.hash, plan.position)?
+            {
+                return Ok(());
+            }
             return writer.editor.insert(&self.index, plan.hash, plan.position);
         };
-        if writer.editor.stale(place) {
+        if writer.editor.stale(&self.index, plan.hash, place) {
             // A split in this batch has moved the slot; it still holds the version that was planned for.
             let reference = writer.tail.position;
             let found = writer.editor.locate(&self.index, plan.hash, reference, |position| {

@@ -11,7 +11,7 @@ use crate::format::segment::HEADER;
 use crate::index::{Chunks, Index};
 use crate::log::Log;
 use crate::options::Options;
-use crate::sys::{Access, Disk, random_u64};
+use crate::sys::{Access, Disk};
 
 use super::{checkpoint, clean};
 
@@ -53,7 +53,7 @@ fn is_segment(name: &str) -> bool {
 /// Writes an empty store. The caller holds the writer lock.
 pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
     let path = |name: &str| disk.root().join(name);
-    let superblock = new_superblock(options);
+    let superblock = new_superblock(&**disk, options);
     disk.make_dir("log").map_err(|e| Error::io("create", path("log"), e))?;
     for name in READERS {
         disk.touch(name).map_err(|e| Error::io("create", path(name), e))?;
@@ -90,7 +90,7 @@ pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
     for name in CHECKPOINTS {
         file(name, crate::format::PAGE)?;
     }
-    checkpoint::write(&**disk, &superblock.id, &captured, counters)?;
+    checkpoint::write(&**disk, &superblock.id, &captured, counters, 0)?;
 
     cells.publish(&counters);
     cells.set_durable(tail.position);
@@ -111,9 +111,9 @@ pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
     disk.sync_dir("").map_err(|e| Error::io("sync", disk.root(), e))
 }
 
-fn new_superblock(options: &Options) -> Superblock {
+fn new_superblock(disk: &dyn Disk, options: &Options) -> Superblock {
     let mut id = [0; 16];
-    id[..8].copy_from_slice(&random_u64().to_le_bytes());
-    id[8..].copy_from_slice(&random_u64().to_le_bytes());
-    Superblock { id, seed: random_u64(), segment_bytes: options.segment_size }
+    id[..8].copy_from_slice(&disk.random().to_le_bytes());
+    id[8..].copy_from_slice(&disk.random().to_le_bytes());
+    Superblock { id, seed: disk.random(), segment_bytes: options.segment_size }
 }

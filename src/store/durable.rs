@@ -55,11 +55,17 @@ impl Engine {
         let result = self.log.sync(self.cells.durable(), goal);
         match result {
             Ok(()) => self.cells.set_durable(goal),
-            Err(_) => syncer.poison(),
+            Err(_) => self.poison(half),
         }
         *syncer.lock() = false;
         syncer.done.notify_all();
         result
+    }
+
+    /// A sync has failed: this handle writes no more, and the next open trusts only what has a checksum.
+    pub(super) fn poison(&self, half: &WriterHalf) {
+        half.syncer.poison();
+        self.cells.set_failed();
     }
 
     /// Makes everything committed so far durable, and returns up to where that is.

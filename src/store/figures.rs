@@ -1,10 +1,45 @@
 //! Figures about a store: what the counters hold, and what its files take.
 
 use crate::error::{Error, Result};
-use crate::stats::Stats;
 use crate::sys::Access;
 
 use super::Engine;
+
+/// Figures about a store as of its last commit. All bytes are bytes of files, not of memory.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let store = mapstone::Store::open(dir.path().join("db"))?;
+/// store.put("key", "value")?;
+/// let stats = store.stats()?;
+/// assert_eq!(stats.entries, 1);
+/// assert!(stats.committed > stats.durable);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Keys that have a value, in all tables.
+    pub entries: u64,
+    /// Named tables.
+    pub tables: u64,
+    /// Segments of the log.
+    pub segments: u64,
+    /// Bytes of all files of the store.
+    pub file_bytes: u64,
+    /// Bytes of the log's records that hold the newest version of a key.
+    pub live_bytes: u64,
+    /// Bytes of all other records: overwritten versions, tombstones.
+    pub dead_bytes: u64,
+    /// Bytes of the index file.
+    pub index_bytes: u64,
+    /// Position of the last commit.
+    pub committed: u64,
+    /// Position up to which commits are durable.
+    pub durable: u64,
+    /// Position of the last checkpoint: after a power cut the log is replayed from here.
+    pub checkpoint: u64,
+}
 
 /// How often to look for counters that hold.
 const PATIENCE: u32 = 1_000_000;

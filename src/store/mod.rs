@@ -6,9 +6,11 @@ mod checkpoint;
 mod clean;
 mod commit;
 mod create;
+mod door;
 mod durable;
 mod figures;
 mod iterate;
+mod locks;
 mod many;
 mod open;
 mod plan;
@@ -24,11 +26,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use background::Background;
 pub(crate) use batch::{Op, check};
+pub use figures::Stats;
 pub(crate) use iterate::Walk;
 pub(crate) use read::Found;
 pub(crate) use tables::{CATALOGUE, DEFAULT_TABLE};
-pub use verify::Damage;
-pub(crate) use verify::Report;
+pub use verify::{Damage, Verification};
 
 use crate::cells::Cells;
 use crate::error::{Error, Result};

@@ -17,6 +17,8 @@ pub(super) struct Plan {
     pub(super) skip: bool,
     /// The key's slot, if it has one.
     pub(super) place: Option<Place>,
+    /// Where a slot for a new key was free when this was planned.
+    pub(super) vacant: Option<Place>,
     /// Position, size and liveness of the version that the slot holds.
     pub(super) prev: u64,
     pub(super) prev_size: u64,
@@ -43,6 +45,7 @@ impl Plan {
             hash,
             skip: false,
             place: None,
+            vacant: None,
             prev: 0,
             prev_size: 0,
             live_before: false,
@@ -163,7 +166,10 @@ impl Engine {
     #[inline]
     fn plan_quickly(&self, writer: &Writer, plan: &mut Plan, op: &Op<'_>, look: &Look) -> bool {
         match look {
-            (_, First::Absent) => true,
+            (Some(probe), First::Absent(word)) => {
+                plan.vacant = (*word != 0).then(|| writer.editor.place(probe, *word));
+                true
+            }
             (Some(probe), First::Candidate(word, position)) => {
                 match self.log.mapped(*position).filter(|record| record.is(op.table, op.key)) {
                     Some(record) => {

@@ -35,7 +35,7 @@ impl Engine {
         at: u64,
     ) -> Option<Option<Found<'_>>> {
         let First::Candidate(_, position) = first else {
-            return (first == First::Absent).then_some(None);
+            return matches!(first, First::Absent(_)).then_some(None);
         };
         let record = self.log.mapped(position)?;
         let plain = position < at && record.is_plain() && !self.verify_on_read;

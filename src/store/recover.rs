@@ -31,7 +31,7 @@ impl Engine {
         })?;
         let mut editor = Editor::new(counters.pages);
         let start = Tail { position: committed, segment: counters.segment };
-        let (tail, counters) = self.replay(&mut editor, start, counters)?;
+        let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
         // A failed sync may have marked these pages clean (invariant I9).
         self.log.redirty(self.cells.durable(), tail.position)?;
         if self.cells.suspect() {
@@ -58,6 +58,7 @@ impl Engine {
         let end = end_of(&self.log, start)?;
         self.check_durable(end)?;
         self.cells.set_checkpoint(counters.position);
+        let suspect = self.cells.suspect();
         self.index.restore(&captured)?;
         let mut lost = None;
         self.index.settle(end.position, |page| lost = Some(page))?;
@@ -71,13 +72,19 @@ impl Engine {
                 found,
             ));
         }
+        // Positions past the end are given anew: no slot may lead to them any more, not even after another power cut.
+        if suspect {
+            self.index.redirty()?;
+        }
+        self.cells.set_suspect(true);
+        self.index.sync()?;
+        self.cells.set_suspect(false);
         self.cells.set_durable(start.position);
         let mut editor = Editor::new(counters.pages);
-        let (tail, counters) = self.replay(&mut editor, start, counters)?;
+        let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
         // What was read back may still be only in the page cache of a store that was copied or moved here.
         self.log.redirty(start.position, tail.position)?;
         self.log.sync(start.position, tail.position)?;
-        self.cells.set_suspect(false);
         let tail = self.seal(tail)?;
         self.cells.set_durable(tail.position);
         Ok(Recovered { tail, counters: at(counters, tail, &editor), editor })
@@ -96,17 +103,21 @@ impl Engine {
         Err(Error::corrupt(file, offset, expected, "bytes that are no record"))
     }
 
-    /// Applies all complete batches from `start` on. Idempotent: a slot never goes back to an older version.
-    pub(super) fn replay(
+    /// Applies all complete batches from `start` on, but none from `limit` on. Idempotent: a slot never goes back to an older
+    /// version.
+    fn replay(
         &self,
         editor: &mut Editor,
         start: Tail,
+        limit: u64,
         mut counters: Counters,
     ) -> Result<(Tail, Counters)> {
         let mut scan = Scan::new(&self.log, start.segment, start.position)?;
         let mut end = start;
         let mut batch = Vec::new();
-        while let Some(record) = scan.step()? {
+        while scan.position() < limit
+            && let Some(record) = scan.step()?
+        {
             batch.push(record);
             if record.header().commit {
                 for record in batch.drain(..) {
@@ -182,7 +193,8 @@ impl Engine {
     pub(super) fn finish(&self, writer: &mut Writer) -> Result<()> {
         let counters = writer.counters;
         let start = Tail { position: counters.position, segment: counters.segment };
-        let (tail, counters) = self.replay(&mut writer.editor, start, counters)?;
+        let limit = writer.tail.position;
+        let (tail, counters) = self.replay(&mut writer.editor, start, limit, counters)?;
         debug_assert_eq!(tail, writer.tail);
         self.publish(writer, counters);
         Ok(())
@@ -194,14 +206,19 @@ fn at(counters: Counters, tail: Tail, editor: &Editor) -> Counters {
     Counters { position: tail.position, segment: tail.segment, pages: editor.live(), ..counters }
 }
 
-/// Where the last complete batch ends.
+/// Where the last complete batch ends, or the segment begins in which the next one would: a recovery that was followed by no
+/// commit leaves such a segment, and calls the log durable up to its first record's place.
 fn end_of(log: &Log, start: Tail) -> Result<Tail> {
     let mut scan = Scan::new(log, start.segment, start.position)?;
     let mut end = start;
-    while let Some(record) = scan.step()? {
-        if record.header().commit {
-            end = Tail { position: scan.position(), segment: scan.segment().number() };
+    let mut between = true;
+    loop {
+        let record = scan.step()?;
+        if between {
+            let position = record.map_or(scan.position(), |record| record.position());
+            end = Tail { position, segment: scan.segment().number() };
         }
+        let Some(record) = record else { return Ok(end) };
+        between = record.header().commit;
     }
-    Ok(end)
 }

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::checkpoint::NAMES as CHECKPOINTS;
 use crate::format::meta::{Clean, Counters};
+use crate::format::position::Position;
 use crate::format::{PAGE, segment};
-use crate::log::{Scan, Tail};
+use crate::log::{Log, Scan, Tail};
+use crate::sys::Access;
 
 use super::checkpoint::load;
 use super::{CATALOGUE, Engine, clean};
@@ -33,19 +36,32 @@ impl fmt::Display for Damage {
     }
 }
 
-/// What a verification has read, and what it found.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    pub(crate) position: u64,
-    pub(crate) segments: u64,
-    pub(crate) records: u64,
-    pub(crate) bytes: u64,
-    pub(crate) entries: u64,
-    pub(crate) pages: u64,
-    pub(crate) damage: Vec<Damage>,
+/// What [`Store::verify`](crate::Store::verify) has read and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verification {
+    /// The commit that was verified: everything up to it was read.
+    pub position: Position,
+    /// Segments of the log.
+    pub segments: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of these records.
+    pub bytes: u64,
+    /// Keys that have a value.
+    pub entries: u64,
+    /// Index pages that the directory leads to; 0 when another process may be writing.
+    pub pages: u64,
+    /// Everything that is wrong.
+    pub damage: Vec<Damage>,
 }
 
-impl Report {
+impl Verification {
+    /// Nothing is damaged.
+    pub fn is_ok(&self) -> bool {
+        self.damage.is_empty()
+    }
+
     fn add(
         &mut self,
         file: PathBuf,
@@ -71,10 +87,10 @@ impl Report {
 impl Engine {
     /// Reads every record, page, slot and checkpoint. Writers wait, if this handle is theirs; through a read-only handle
     /// beside a live writer only what was committed at the start is judged.
-    pub(crate) fn verify(&self) -> Result<Report> {
+    pub(crate) fn verify(&self) -> Result<Verification> {
         let guard = self.writer.as_ref().map(super::WriterHalf::lock);
         let at = self.committed();
-        let mut report = Report { position: at, ..Report::default() };
+        let mut report = Verification { position: Position(at), ..Verification::default() };
         let counters = self.cells.counters();
         self.verify_log(at, &mut report)?;
         self.verify_index(at, guard.is_some(), &mut report)?;
@@ -86,7 +102,7 @@ impl Engine {
     }
 
     /// Walks all records from the first segment to `at`.
-    fn verify_log(&self, at: u64, report: &mut Report) -> Result<()> {
+    fn verify_log(&self, at: u64, report: &mut Verification) -> Result<()> {
         let numbers = self.log.numbers()?;
         report.segments = numbers.len() as u64;
         let Some(first) = numbers.first().copied() else {
@@ -97,7 +113,10 @@ impl Engine {
             position: first * self.superblock.segment_bytes + segment::HEADER,
             segment: first,
         };
-        let mut scan = match Scan::new(&self.log, start.segment, start.position) {
+        // Mappings of its own: a segment after the last commit may be replaced before the log gets there.
+        let (id, bytes) = (self.superblock.id, self.superblock.segment_bytes);
+        let log = Log::new(Arc::clone(&self.disk), id, bytes, Access::Read);
+        let mut scan = match Scan::new(&log, start.segment, start.position) {
             Ok(scan) => scan,
             Err(error) => return report.absorb(error),
         };
@@ -123,7 +142,7 @@ impl Engine {
     }
 
     /// Every slot leads to a record whose hash is the slot's, and every chain can be walked.
-    fn verify_index(&self, at: u64, quiet: bool, report: &mut Report) -> Result<()> {
+    fn verify_index(&self, at: u64, quiet: bool, report: &mut Verification) -> Result<()> {
         let mut slots = Vec::new();
         let mut from = Some(0);
         while let Some(prefix) = from {
@@ -150,7 +169,13 @@ impl Engine {
         Ok(())
     }
 
-    fn verify_slot(&self, stored: u64, position: u64, at: u64, report: &mut Report) -> Result<()> {
+    fn verify_slot(
+        &self,
+        stored: u64,
+        position: u64,
+        at: u64,
+        report: &mut Verification,
+    ) -> Result<()> {
         let record = match self.log.record(position) {
             Ok(record) => record,
             Err(error) => return report.absorb(error),
@@ -175,7 +200,7 @@ impl Engine {
     }
 
     /// One of two checkpoints is enough, unless a clean close vouches for both.
-    fn verify_checkpoints(&self, report: &mut Report) -> Result<()> {
+    fn verify_checkpoints(&self, report: &mut Verification) -> Result<()> {
         let mut valid = 0;
         for name in CHECKPOINTS {
             valid += u32::from(load(&*self.disk, &self.superblock.id, name)?.is_some());
@@ -192,7 +217,7 @@ impl Engine {
     }
 
     /// The counters agree with what was counted.
-    fn verify_counters(&self, counters: &Counters, report: &mut Report) {
+    fn verify_counters(&self, counters: &Counters, report: &mut Verification) {
         let meta = self.file("meta");
         let clean: Option<Clean> = clean::read(self.cells.region());
         let wrong = clean.is_some_and(|clean| clean.counters != *counters);

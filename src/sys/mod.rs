@@ -92,6 +92,9 @@ pub(crate) trait Disk: Send + Sync + Debug {
     /// or a new mount may have lost what was not synced. Never 0.
     fn life(&self, anchor: &dyn File) -> io::Result<u64>;
 
+    /// A number that identifies what is made on this disk; a simulated one gives the same in every run.
+    fn random(&self) -> u64;
+
     /// The name of the file system when shared mappings of it are not coherent.
     fn coherent(&self) -> io::Result<Result<(), String>>;
 }
@@ -142,7 +145,7 @@ pub(crate) fn process_id() -> u32 {
 }
 
 /// A number that no other process and no other call is likely to get. Not for secrets.
-pub(crate) fn random_u64() -> u64 {
+fn random_u64() -> u64 {
     // RandomState is seeded by the operating system once a thread; a forked child inherits the seed, so its process
     // number and the time tell it apart.
     let mut hasher = RandomState::new().build_hasher();

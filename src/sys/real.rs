@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::region::Backing;
-use super::{Access, Disk, File, LockKind, PAGE, Region, life, reserve};
+use super::{Access, Disk, File, LockKind, PAGE, Region, life, random_u64, reserve};
 
 /// The disk whose store's directory is `path`.
 pub(crate) fn open_real(path: &Path) -> Arc<dyn Disk> {
@@ -107,6 +107,10 @@ impl Disk for RealDisk {
 
     fn life(&self, anchor: &dyn File) -> io::Result<u64> {
         life::life(anchor.identity()?, anchor.mount()?)
+    }
+
+    fn random(&self) -> u64 {
+        random_u64()
     }
 
     fn coherent(&self) -> io::Result<Result<(), String>> {

@@ -28,6 +28,10 @@ pub(super) unsafe trait Backing: Send + Sync {
     /// Makes a non-empty range, which starts at a page and lies within the memory, durable.
     fn sync(&self, offset: usize, len: usize) -> io::Result<()>;
 
+    /// A word of the page at this offset was stored, perhaps with the value that it had. A processor notes that; what only
+    /// compares bytes must be told.
+    fn stored(&self, _offset: usize) {}
+
     /// Notes that the pages of a range were written with the bytes they had. Hardware notices that by itself.
     fn rewritten(&self, _offset: usize, _len: usize) {}
 }
@@ -187,6 +191,7 @@ impl Region {
             if let Some(word) = self.word(page) {
                 let value = word.load(Relaxed);
                 let _ = word.compare_exchange(value, value, Relaxed, Relaxed);
+                self.backing.stored(page);
             }
         }
         self.backing.rewritten(offset - offset % PAGE, end.saturating_sub(offset - offset % PAGE));

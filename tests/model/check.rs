@@ -2,45 +2,66 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mapstone::{Snapshot, Store};
+use mapstone::{Result, Snapshot, Store};
 
 use super::state::{State, TABLES, Val, key_number, keys, table_name};
 
 /// What an iteration over all tables of a snapshot gives.
-pub(crate) fn read(snapshot: &Snapshot) -> State {
-    let names = snapshot.tables().expect("table names");
+pub(crate) fn read(snapshot: &Snapshot) -> Result<State> {
+    let names = snapshot.tables()?;
     let tables: BTreeSet<u8> =
         (1..TABLES).filter(|table| names.contains(&table_name(*table))).collect();
     assert_eq!(names.len(), tables.len(), "{names:?}");
     let mut data = BTreeMap::new();
     for table in std::iter::once(0).chain(tables.iter().copied()) {
-        for item in &open(snapshot, table) {
-            let (key, value) = item.expect("iteration");
+        for item in &open(snapshot, table)? {
+            let (key, value) = item?;
             let number = key_number(key);
             let twice = data.insert((table, number), Val::of(&value));
             assert_eq!(twice, None, "key {number} of table {table} came twice");
         }
     }
-    State { tables, data, numbered: false }
+    Ok(State { tables, data, numbered: false })
 }
 
 /// The content is what the state says; tells two states apart that differ in the catalogue only.
-pub(crate) fn is(store: &Store, actual: &State, state: &State) -> bool {
-    actual.data == state.data
-        && actual.tables == state.tables
-        && store.stats().expect("stats").live_bytes == state.live_bytes()
+pub(crate) fn is((actual, live_bytes): &(State, u64), state: &State) -> bool {
+    actual.data == state.data && actual.tables == state.tables && *live_bytes == state.live_bytes()
 }
 
-fn open(snapshot: &Snapshot, table: u8) -> Snapshot {
+/// What is different, in short.
+pub(crate) fn difference(actual: &State, live_bytes: u64, state: &State) -> String {
+    let wrong = state.data.iter().filter(|(at, value)| actual.data.get(at) != Some(value));
+    let wrong: Vec<_> = wrong.map(|(at, _)| at).collect();
+    let extra: Vec<_> = actual.data.keys().filter(|at| !state.data.contains_key(at)).collect();
+    let (tables, of) = (&actual.tables, &state.tables);
+    let bytes = state.live_bytes();
+    format!(
+        "{} keys wrong {:?}, {} too many {:?}, tables {tables:?} of {of:?}, {live_bytes} of {bytes} live bytes",
+        wrong.len(),
+        &wrong[..wrong.len().min(4)],
+        extra.len(),
+        &extra[..extra.len().min(4)],
+    )
+}
+
+/// What a handle holds now, and its live bytes. Tries again while an injected failure is in the way.
+pub(crate) fn content(store: &Store) -> (State, u64) {
+    let look = || -> Result<_> { Ok((read(&store.snapshot()?)?, store.stats()?.live_bytes)) };
+    let mut tries = std::iter::repeat_with(look).take(20);
+    tries.find_map(Result::ok).unwrap_or_else(|| panic!("unreadable: {}", look().unwrap_err()))
+}
+
+fn open(snapshot: &Snapshot, table: u8) -> Result<Snapshot> {
     match table {
-        0 => snapshot.clone(),
-        _ => snapshot.table(&table_name(table)).expect("a table's name").expect("a table"),
+        0 => Ok(snapshot.clone()),
+        _ => Ok(snapshot.table(&table_name(table))?.expect("a table")),
     }
 }
 
 /// Everything that can be read at the snapshot's position.
 pub(crate) fn snapshot(snapshot: &Snapshot, state: &State) {
-    let actual = read(snapshot);
+    let actual = read(snapshot).expect("iteration");
     assert_eq!(actual.tables, state.tables, "tables");
     same(&actual, state);
     for table in 0..TABLES {
@@ -48,7 +69,7 @@ pub(crate) fn snapshot(snapshot: &Snapshot, state: &State) {
             assert!(snapshot.table(&table_name(table)).expect("a table's name").is_none());
             continue;
         }
-        let view = open(snapshot, table);
+        let view = open(snapshot, table).expect("a table");
         let many = view.get_many(keys()).expect("get_many");
         let mut count = 0;
         for ((number, key), many) in (0..).zip(keys()).zip(many) {

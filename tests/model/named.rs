@@ -1,15 +1,42 @@
 //! Stories with a name: each lost data once, or would if the rule that it is named after were broken.
 
-use super::ops::{Crash, How, Op, Recovery, Shape};
-use super::state::Val;
+use mapstone::sim::Call;
+
+use super::ops::{Crash, Fail, How, Op, Recovery, Shape};
+use super::state::{LONGEST, Val};
 use super::world::World;
 
 fn put(key: u16, seed: u32) -> Op {
     Op::Put { table: 0, key, value: Val::new(seed, 20), how: How::Plain }
 }
 
+fn put_durably(key: u16, seed: u32) -> Op {
+    Op::Put { table: 0, key, value: Val::new(seed, 20), how: How::Immediate }
+}
+
+fn bulk(first: u16, count: u16) -> Op {
+    Op::Bulk { table: 0, first, count, value: Val::new(u32::from(first), 1) }
+}
+
 fn cut() -> Op {
-    Op::Crash { how: Crash::Cut, recovery: Recovery::default() }
+    Op::Die { how: Crash::Cut, recovery: Recovery::default() }
+}
+
+fn kill() -> Op {
+    Op::Die { how: Crash::Kill, recovery: Recovery::default() }
+}
+
+fn die_after(calls: u8, how: Crash) -> Op {
+    Op::DieAfter { calls, how, recovery: Recovery::default() }
+}
+
+fn fail(call: Call) -> Op {
+    Op::Fail(Fail { call, after: 0, errno: 5, times: 1 })
+}
+
+/// No checkpoint but those of the story.
+fn shape(seed: u64) -> Shape {
+    Shape { seed, interval: 1 << 30, ..Shape::default() }
 }
 
 /// The slot rule's own story: v1 is durable, v2 and v3 are not and share the slot with it; a checkpoint that were not quiet
@@ -17,9 +44,8 @@ fn cut() -> Op {
 #[test]
 fn a_checkpoint_at_a_place_that_is_not_quiet_would_lose_a_version() {
     for seed in 0..40 {
-        let shape = Shape { seed, interval: 1 << 30, ..Shape::default() };
         let write_back = Op::WriteBack(u8::try_from(seed % 5).expect("small"));
-        let story = [
+        World::new(shape(seed)).live(&[
             put(1, 1),
             Op::Sync,
             put(1, 2),
@@ -28,7 +54,137 @@ fn a_checkpoint_at_a_place_that_is_not_quiet_would_lose_a_version() {
             put(1, 4),
             write_back,
             cut(),
-        ];
-        World::new(shape).live(&story);
+        ]);
+    }
+}
+
+/// A slot that led past the end of the log must not be found on the disk when the position is given to another record.
+#[test]
+fn positions_are_given_anew_only_after_the_slots_that_held_them_are_gone() {
+    for seed in 0..40 {
+        World::new(shape(seed)).live(&[
+            bulk(0, 30),
+            Op::WriteBack(40),
+            cut(),
+            bulk(200, 30),
+            Op::WriteBack(3),
+            Op::Sync,
+            cut(),
+        ]);
+    }
+}
+
+/// A recovery begins a segment and may call the log durable up to there before any commit.
+#[test]
+fn a_cut_after_a_recovery_without_a_commit_is_no_damage() {
+    for how in [Crash::Kill, Crash::Cut] {
+        for seed in 0..8 {
+            World::new(shape(seed)).live(&[
+                put(1, 1),
+                Op::Die { how, recovery: Recovery::default() },
+                Op::Sync,
+                Op::WriteBack(40),
+                cut(),
+                put(1, 2),
+                Op::Sync,
+                cut(),
+            ]);
+        }
+    }
+}
+
+/// A checkpoint that was cut short leaves its file torn; the next one must not go over the one that is whole.
+#[test]
+fn a_checkpoint_never_overwrites_the_only_whole_one() {
+    for first in 0..12 {
+        for second in 0..12 {
+            World::new(shape(u64::from(first * 16 + second))).live(&[
+                bulk(0, 200),
+                Op::Checkpoint,
+                bulk(150, 150),
+                die_after(first, Crash::Kill),
+                Op::Checkpoint,
+                bulk(250, 160),
+                die_after(second, Crash::Cut),
+                Op::Checkpoint,
+            ]);
+        }
+    }
+}
+
+/// The same without a kill: a failing disk ends the first checkpoint.
+#[test]
+fn a_failed_checkpoint_leaves_the_next_one_its_file() {
+    for call in [Call::Open, Call::Grow, Call::Write, Call::Fsync] {
+        for after in 0..12 {
+            World::new(shape(u64::from(after))).live(&[
+                bulk(0, 200),
+                Op::Checkpoint,
+                bulk(150, 150),
+                fail(call),
+                Op::Checkpoint,
+                kill(),
+                bulk(250, 160),
+                die_after(after, Crash::Cut),
+                Op::Checkpoint,
+            ]);
+        }
+    }
+}
+
+/// A clean record that could not be removed from the disk must not come back as the word of a later life.
+#[test]
+fn a_clean_record_does_not_outlive_the_commits_after_it() {
+    for seed in 0..10 {
+        World::new(shape(seed)).live(&[
+            put(1, 1),
+            Op::Close,
+            fail(Call::Msync),
+            put(1, 2),
+            kill(),
+            put_durably(1, 3),
+            cut(),
+            put_durably(1, 4),
+        ]);
+    }
+}
+
+/// A commit stands whatever becomes of the checkpoint that it made.
+#[test]
+fn a_failed_checkpoint_is_not_the_failure_of_a_commit() {
+    for call in [Call::Open, Call::Grow, Call::Write] {
+        let shape = Shape { interval: 16, segment: 1 << 16, ..shape(1) };
+        World::new(shape).live(&[put(1, 1), fail(call), put(1, 2), put(1, 3), kill()]);
+    }
+}
+
+/// A segment that was created for nothing is there under the number of one to come.
+#[test]
+fn a_segment_left_over_does_not_end_the_log() {
+    let panic = Op::Put { table: 0, key: 1, value: Val::new(1, 9000), how: How::Panic };
+    for end in [cut(), kill(), Op::Close] {
+        World::new(shape(1)).live(&[
+            put(1, 1),
+            Op::Checkpoint,
+            panic.clone(),
+            Op::Close,
+            put_durably(1, 2),
+            end.clone(),
+            put(LONGEST, 3),
+            Op::Close,
+        ]);
+        for call in [Call::SyncDir, Call::Rename, Call::Fsync] {
+            let large = Op::Put { table: 0, key: 2, value: Val::new(1, 9000), how: How::Plain };
+            World::new(shape(1)).live(&[
+                put(1, 1),
+                Op::Checkpoint,
+                fail(call),
+                large,
+                put_durably(1, 2),
+                end.clone(),
+                put(LONGEST, 3),
+                Op::Close,
+            ]);
+        }
     }
 }

@@ -78,12 +78,12 @@ pub(crate) enum Op {
     WriteBack(u8),
     /// Close and open again.
     Close,
-    Crash {
+    Die {
         how: Crash,
         recovery: Recovery,
     },
     /// Crash after so many calls.
-    CrashAfter {
+    DieAfter {
         calls: u8,
         how: Crash,
         recovery: Recovery,
@@ -92,8 +92,8 @@ pub(crate) enum Op {
     /// Limit the disk to a few pages more than it has.
     Fill(u8),
     Free,
-    /// The kernel evicts what a failed sync left in memory, and then the process dies.
-    Evict,
+    /// The kernel evicts what a failed sync left in memory, and then something ends.
+    Evict(Crash),
 }
 
 /// How a store is opened.
@@ -198,7 +198,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         4 => (table(), key()).prop_map(|(table, key)| Op::Delete { table, key }),
         4 => (vec(one, 0..12), any::<bool>())
             .prop_map(|(ops, immediate)| Op::Batch { ops, immediate }),
-        3 => (table(), 0..KEYS - 1, 20..500u16, any::<u32>(), 0..24u32).prop_map(
+        3 => (table(), 0..KEYS - 1, 20..300u16, any::<u32>(), 0..24u32).prop_map(
             |(table, first, count, seed, len)| {
                 Op::Bulk { table, first, count, value: Val::new(seed, len) }
             },
@@ -215,13 +215,13 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Check),
         3 => (0..40u8).prop_map(Op::WriteBack),
         1 => Just(Op::Close),
-        4 => (crash(), recovery()).prop_map(|(how, recovery)| Op::Crash { how, recovery }),
+        4 => (crash(), recovery()).prop_map(|(how, recovery)| Op::Die { how, recovery }),
         3 => (calls, crash(), recovery())
-            .prop_map(|(calls, how, recovery)| Op::CrashAfter { calls, how, recovery }),
+            .prop_map(|(calls, how, recovery)| Op::DieAfter { calls, how, recovery }),
         1 => fail().prop_map(Op::Fail),
         1 => (0..60u8).prop_map(Op::Fill),
         1 => Just(Op::Free),
-        1 => Just(Op::Evict),
+        1 => crash().prop_map(Op::Evict),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 /// Tables by number; 0 is the one without a name.
 pub(crate) const TABLES: u8 = 4;
 /// Keys by number.
-pub(crate) const KEYS: u16 = 700;
+pub(crate) const KEYS: u16 = 420;
 /// The number of the longest key there can be.
 pub(crate) const LONGEST: u16 = KEYS - 1;
 

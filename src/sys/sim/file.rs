@@ -205,6 +205,13 @@ unsafe impl Backing for SimMap {
         self.shared.sync(Call::Msync, self.inode, Some(first..first + len.div_ceil(PAGE) as u64))
     }
 
+    fn stored(&self, offset: usize) {
+        let mut state = self.shared.lock();
+        if let Ok(inode) = state.inode(self.inode) {
+            inode.touch(self.first + (offset / PAGE) as u64);
+        }
+    }
+
     fn rewritten(&self, offset: usize, len: usize) {
         let first = self.first + (offset / PAGE) as u64;
         if let Ok(inode) = self.shared.lock().inode(self.inode) {

@@ -103,6 +103,11 @@ impl Inode {
         self.durable.insert(page, Arc::new(bytes));
     }
 
+    /// A store makes a page dirty that a failed sync has made clean, even when the bytes are the same.
+    pub(super) fn touch(&mut self, page: u64) {
+        self.lost.remove(&page);
+    }
+
     /// What a failed sync does: the dirty pages of a range count as clean, and the platter knows nothing of them.
     pub(super) fn lose_pages(&mut self, range: &Range<u64>) {
         for (page, bytes) in self.dirty(range) {
@@ -142,8 +147,7 @@ impl Inode {
 
     pub(super) fn store(&mut self, bytes: &[u8], offset: u64) {
         for (page, at, part) in parts(offset, bytes.len()) {
-            // Writing marks a page dirty even when the bytes are the same.
-            self.lost.remove(&page);
+            self.touch(page);
             if self.covering(page).is_none() {
                 self.insert_extent(page, 1);
             }

@@ -280,6 +280,10 @@ impl Disk for SimDisk {
         anchor.mount()
     }
 
+    fn random(&self) -> u64 {
+        self.shared.lock().random.next()
+    }
+
     fn coherent(&self) -> io::Result<Result<(), String>> {
         self.shared.lock().enter(Call::Any)?;
         Ok(Ok(()))

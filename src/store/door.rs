@@ -1,0 +1,97 @@
+//! What is at a path, before anything of it is believed: a store, a place for one, or something else.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::meta::{BYTES, SUPERBLOCK, Superblock, Unreadable};
+use crate::format::{VERSION, index as index_format};
+use crate::options::Options;
+use crate::sys::{Access, Disk, File};
+
+use super::create::{META, check_vacant};
+
+/// True if there is a store, false if one may be created; everything else is an error.
+pub(super) fn is_there(disk: &dyn Disk, options: &Options) -> Result<bool> {
+    let path = disk.root().to_path_buf();
+    let names = match disk.list("") {
+        Ok(names) => names,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
+            return Err(Error::NotAStore { path, why: "it is not a directory".into() });
+        }
+        Err(e) => return Err(Error::io("list", path, e)),
+    };
+    if names.iter().any(|name| name == META) {
+        return if options.create_new { Err(Error::AlreadyExists { path }) } else { Ok(true) };
+    }
+    check_vacant(disk, &names)?;
+    if options.create || options.create_new { Ok(false) } else { Err(Error::NotFound { path }) }
+}
+
+pub(super) fn check_coherent(disk: &dyn Disk, options: &Options) -> Result<()> {
+    if options.force_file_system {
+        return Ok(());
+    }
+    match disk.coherent().map_err(|e| Error::io("stat", disk.root(), e))? {
+        Ok(()) => Ok(()),
+        Err(kind) => {
+            let why = format!("{kind} does not keep shared mappings coherent");
+            Err(Error::InvalidOption { option: "force_file_system", why })
+        }
+    }
+}
+
+/// What the store is.
+pub(super) fn read_superblock(disk: &dyn Disk, meta: &dyn File) -> Result<Superblock> {
+    let path = disk.root().join(META);
+    let len = meta.len().map_err(|e| Error::io("stat", &path, e))?;
+    let mut bytes = [0; SUPERBLOCK];
+    if len >= SUPERBLOCK as u64 {
+        meta.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
+    }
+    let superblock = Superblock::decode(&bytes).map_err(|unreadable| match unreadable {
+        Unreadable::Foreign => {
+            let why = format!("its {META} was not written by mapstone");
+            Error::NotAStore { path: disk.root().to_path_buf(), why }
+        }
+        Unreadable::Damaged(offset, expected) => {
+            Error::corrupt(&path, offset, expected, "other bytes")
+        }
+        Unreadable::Newer(found) => {
+            Error::Version { file: path.clone(), found, supported: VERSION }
+        }
+    })?;
+    if len < BYTES {
+        return Err(Error::corrupt(path, len, format!("{BYTES} bytes"), format!("{len} bytes")));
+    }
+    Ok(superblock)
+}
+
+/// The index file, if it is this store's.
+pub(super) fn open_index(
+    disk: &dyn Disk,
+    superblock: &Superblock,
+    access: Access,
+) -> Result<Arc<dyn File>> {
+    let path = disk.root().join(index_format::NAME);
+    let file = match disk.open(index_format::NAME, access) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::corrupt(path, 0, "an index", "no file"));
+        }
+        Err(e) => return Err(Error::io("open", path, e)),
+    };
+    let len = file.len().map_err(|e| Error::io("stat", &path, e))?;
+    if len < crate::format::PAGE {
+        return Err(Error::corrupt(path, 0, "an index", format!("{len} bytes")));
+    }
+    let mut bytes = [0; index_format::HEADER];
+    file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
+    let id = index_format::decode(&bytes)
+        .map_err(|(offset, expected)| Error::corrupt(&path, offset, expected, "other bytes"))?;
+    if id != superblock.id {
+        return Err(Error::corrupt(path, 16, "the id of this store", "another id"));
+    }
+    Ok(file)
+}

@@ -1,0 +1,91 @@
+//! Who has the store open: the writer lock, the readers' lock on `meta`, and the lock that says that a writer is up.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cells::Cells;
+use crate::error::{Error, Result};
+use crate::format::meta::BYTES;
+use crate::sys::{Access, Disk, File, LockKind};
+
+use super::create::{LOCK, META};
+
+/// How long to wait for those who hold a lock only for the moment in which they look.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How long to wait before looking again.
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
+
+/// Takes the writer lock, or says who holds it.
+pub(super) fn lock(disk: &dyn Disk) -> Result<Arc<dyn File>> {
+    let path = disk.root().join(LOCK);
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let file = disk.touch(LOCK).map_err(|e| Error::io("open", &path, e))?;
+        if !file.try_lock(LockKind::Exclusive).map_err(|e| Error::io("lock", &path, e))? {
+            let pid = holder(disk);
+            // Without a holder it is a reader that looks whether there is one.
+            if pid.is_some() || Instant::now() > patience {
+                return Err(Error::Locked { path: disk.root().to_path_buf(), pid });
+            }
+            std::thread::sleep(PAUSE);
+            continue;
+        }
+        // The path must still name the file that is locked.
+        let named = disk.touch(LOCK).map_err(|e| Error::io("open", &path, e))?;
+        let identity = |file: &dyn File| file.identity().map_err(|e| Error::io("stat", &path, e));
+        if identity(&*named)? == identity(&*file)? {
+            return Ok(file);
+        }
+    }
+}
+
+/// The process that the live cells name as the writer.
+pub(super) fn holder(disk: &dyn Disk) -> Option<u32> {
+    let meta = disk.open(META, Access::Read).ok()?;
+    let len = usize::try_from(BYTES).ok()?;
+    if meta.len().ok()? < BYTES {
+        return None;
+    }
+    let cells = Cells::new(meta.map(0, len, Access::Read).ok()?);
+    Some(cells.writer()).filter(|pid| *pid != 0)
+}
+
+/// True if some handle holds the file `name` locked: the lock file itself from the start, the index once it is up.
+pub(super) fn is_locked(disk: &dyn Disk, name: &str) -> Result<bool> {
+    let path = disk.root().join(name);
+    match disk.open(name, Access::Read) {
+        Ok(file) => {
+            let free = file.try_lock(LockKind::Shared);
+            Ok(!free.map_err(|e| Error::io("lock", path, e))?)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("open", path, e)),
+    }
+}
+
+/// Takes a lock that others hold only for a moment, or while they recover.
+pub(super) fn wait_for(file: &Arc<dyn File>, path: &Path, kind: LockKind) -> Result<()> {
+    while !file.try_lock(kind).map_err(|e| Error::io("lock", path, e))? {
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Takes `meta` for this handle alone, so that no other one has the store open; false if one has.
+pub(super) fn alone(meta: &Arc<dyn File>, path: &Path) -> Result<bool> {
+    let patience = Instant::now() + PATIENCE;
+    while !meta.try_lock(LockKind::Exclusive).map_err(|e| Error::io("lock", path, e))? {
+        if Instant::now() > patience {
+            return Ok(false);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(true)
+}
+
+/// Two lives are of the same file under the same boot of the kernel, whatever the mounts.
+pub(super) fn same_kernel(a: u64, b: u64) -> bool {
+    a >> 32 == b >> 32
+}
