@@ -61,7 +61,7 @@ impl Document {
     /// A number of up to eight bytes.
     fn number(&self, memory: &[u8], heading: &str, field: &str) -> u64 {
         let bytes = self.bytes(memory, heading, field);
-        bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+        bytes.iter().rev().fold(0, |number, byte| (number << 8) | u64::from(*byte))
     }
 
     /// A number within a word.
@@ -84,16 +84,16 @@ fn size(number: u64) -> usize {
 /// What eight steps of the shift register make of each byte.
 const CRC_STEPS: [u32; 256] = {
     let mut steps = [0; 256];
-    let mut byte = 0;
+    let (mut byte, mut index) = (0, 0u32);
     while byte < 256 {
-        let mut register = byte as u32;
+        let mut register = index;
         let mut bit = 0;
         while bit < 8 {
-            register = register >> 1 ^ (register & 1) * 0xEDB8_8320; // the polynomial, reflected
+            register = (register >> 1) ^ ((register & 1) * 0xEDB8_8320); // the polynomial, reflected
             bit += 1;
         }
         steps[byte] = register;
-        byte += 1;
+        (byte, index) = (byte + 1, index + 1);
     }
     steps
 };
@@ -101,7 +101,7 @@ const CRC_STEPS: [u32; 256] = {
 /// The register of a CRC-32 after more bytes.
 fn crc_register(register: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(register, |register, byte| {
-        register >> 8 ^ CRC_STEPS[usize::from(register.to_le_bytes()[0] ^ byte)]
+        (register >> 8) ^ CRC_STEPS[usize::from(register.to_le_bytes()[0] ^ byte)]
     })
 }
 
@@ -172,7 +172,9 @@ impl Reader {
             checked(&memory, h, b"mapstSEG");
             assert_eq!(doc.number(&memory, h, "number"), number);
             let bytes = doc.number(&memory, h, "bytes");
-            assert!(bytes >= segment_size && bytes % 4096 == 0 && bytes <= memory.len() as u64);
+            assert!(
+                bytes >= segment_size && bytes.is_multiple_of(4096) && bytes <= memory.len() as u64
+            );
             memory.truncate(size(bytes));
             segments.insert(number, memory);
         }
@@ -205,7 +207,7 @@ impl Reader {
         let flag = |field| self.doc.bits(flags, "Record flags", field) == 1;
         let kind = self.doc.number(memory, r, "kind");
         let prev = self.doc.number(memory, r, "prev");
-        if kind == 0 || kind > 2 || flags > 7 || prev % 16 != 0 {
+        if kind == 0 || kind > 2 || flags > 7 || !prev.is_multiple_of(16) {
             return None;
         }
         let key_at = if flag("relocated") { 32 } else { 24 };
@@ -358,7 +360,7 @@ impl Reader {
         let prefix = |depth: u64| if depth == 0 { 0 } else { hash >> (64 - depth) };
         let entry = directory[size(prefix(depth.into()))];
         let own_depth = self.doc.bits(entry, "Directory entry", "depth");
-        let start = 1 + size(((stored % (1 << 20)) * 0x9_E375 % (1 << 20)) * 63 >> 20);
+        let start = 1 + size((((stored % (1 << 20)) * 0x9_E375 % (1 << 20)) * 63) >> 20);
         for page in self.pages(entry, prefix(own_depth)) {
             let lines = (start..64).chain(1..start);
             for line in lines {

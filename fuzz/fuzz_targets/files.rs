@@ -8,13 +8,29 @@ use mapstone_fuzz::{exercise, repair_all, templates, write};
 #[derive(Arbitrary, Debug)]
 enum Change {
     /// Bytes of a file become others.
-    Put { file: u8, offset: u32, bytes: Vec<u8> },
+    Put {
+        file: u8,
+        offset: u32,
+        bytes: Vec<u8>,
+    },
     /// A word becomes another: where the headers and cells are, that is what matters most.
-    Word { file: u8, word: u16, value: u64 },
-    Truncate { file: u8, len: u32 },
-    Remove { file: u8 },
+    Word {
+        file: u8,
+        word: u16,
+        value: u64,
+    },
+    Truncate {
+        file: u8,
+        len: u32,
+    },
+    Remove {
+        file: u8,
+    },
     /// A file gets the content of another one.
-    Swap { file: u8, other: u8 },
+    Swap {
+        file: u8,
+        other: u8,
+    },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -43,7 +59,9 @@ fuzz_target!(|input: Input| {
             }
             Change::Word { file, word, value } => {
                 let at = 8 * usize::from(*word);
-                if let Some(to) = files.get_mut(name(*file)).and_then(|content| content.get_mut(at..at + 8)) {
+                if let Some(to) =
+                    files.get_mut(name(*file)).and_then(|content| content.get_mut(at..at + 8))
+                {
                     to.copy_from_slice(&value.to_le_bytes());
                 }
             }

@@ -11,16 +11,26 @@ use mapstone::{Options, Snapshot, Store};
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    Put { key: u8, value: Vec<u8> },
-    Delete { key: u8 },
+    Put {
+        key: u8,
+        value: Vec<u8>,
+    },
+    Delete {
+        key: u8,
+    },
     Batch(Vec<(u8, Option<Vec<u8>>)>),
     /// Many keys at once, so that pages split.
-    Many { first: u8, keys: u8 },
+    Many {
+        first: u8,
+        keys: u8,
+    },
     Snapshot,
     Sync,
     Checkpoint,
     Close,
-    WriteBack { pages: u8 },
+    WriteBack {
+        pages: u8,
+    },
     Kill,
     PowerCut,
 }

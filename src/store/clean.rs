@@ -1,7 +1,8 @@
 //! The clean record: written when everything is synced, removed before anything changes again.
 
+use crate::cells::Cells;
 use crate::error::{Error, Result};
-use crate::format::meta::{BYTES, Clean};
+use crate::format::meta::{BYTES, Clean, Counters};
 use crate::format::{PAGE_BYTES, u64_at};
 use crate::sys::Region;
 
@@ -26,6 +27,17 @@ pub(super) fn store(meta: &Region, bytes: &[u8; Clean::BYTES]) {
     let words = meta.words(OFFSET, WORDS).expect("the clean record lies within meta");
     for (at, word) in words.iter().enumerate() {
         word.store(u64_at(bytes, 8 * at), std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// The clean record for a store that is synced with these counters.
+pub(super) fn record(cells: &Cells, counters: Counters) -> Clean {
+    Clean {
+        counters,
+        directory: cells.directory().0,
+        watermark: cells.watermark(),
+        sequence: cells.sequence(),
+        checkpoint: cells.checkpoint(),
     }
 }
 
@@ -70,13 +82,7 @@ impl Engine {
         // The free pages that a checkpoint has made known are forgotten, but nothing has changed since it was captured,
         // except pages written for splits by nobody: the index is as synced.
         self.sync_index(half)?;
-        let clean = Clean {
-            counters: writer.counters,
-            directory: self.cells.directory().0,
-            watermark: self.cells.watermark(),
-            sequence: self.cells.sequence(),
-            checkpoint: self.cells.checkpoint(),
-        };
+        let clean = record(&self.cells, writer.counters);
         self.cells.set_writer(0);
         self.sync_meta(half)?;
         store(self.cells.region(), &clean.encode());

@@ -6,12 +6,12 @@ use crate::cells::Cells;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::NAMES as CHECKPOINTS;
 use crate::format::index;
-use crate::format::meta::{BYTES, Clean, Counters, Superblock};
+use crate::format::meta::{BYTES, Counters, Superblock};
 use crate::format::segment::HEADER;
 use crate::index::{Chunks, Index};
 use crate::log::Log;
 use crate::options::Options;
-use crate::sys::{Access, Disk};
+use crate::sys::{Access, Disk, File};
 
 use super::{checkpoint, clean};
 
@@ -58,57 +58,62 @@ pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
     for name in READERS {
         disk.touch(name).map_err(|e| Error::io("create", path(name), e))?;
     }
-    let file = |name: &str, bytes| {
-        disk.create(name, bytes).map_err(|e| Error::io("create", path(name), e))
-    };
-
     let log = Log::new(Arc::clone(disk), superblock.id, superblock.segment_bytes, Access::Write);
     let tail = log.begin(0, 1, 0)?;
     debug_assert_eq!(tail.position, HEADER);
 
-    let meta = file(UNFINISHED, BYTES)?;
-    meta.write_at(&superblock.encode(), 0).map_err(|e| Error::io("write", path(UNFINISHED), e))?;
+    let meta = new_file(&**disk, UNFINISHED, BYTES)?;
+    let failed = |op| move |e| Error::io(op, path(UNFINISHED), e);
+    meta.write_at(&superblock.encode(), 0).map_err(failed("write"))?;
     let len = usize::try_from(BYTES).expect("three pages");
-    let region =
-        meta.map(0, len, Access::Write).map_err(|e| Error::io("map", path(UNFINISHED), e))?;
-    let cells = Arc::new(Cells::new(region));
-
-    let index_file = file(index::NAME, 0)?;
-    let chunks =
-        Chunks::new(Arc::clone(&index_file), path(index::NAME), Access::Write, disk.map_ahead());
-    chunks.grow(16)?;
-    let header = index::encode(&superblock.id);
-    index_file.write_at(&header, 0).map_err(|e| Error::io("write", path(index::NAME), e))?;
-    let index = Index::new(Arc::clone(&cells), chunks);
-    let mut editor = index.create()?;
-    let captured = editor.capture(&index)?;
-    index.sync()?;
-    index_file.sync().map_err(|e| Error::io("sync", path(index::NAME), e))?;
-
-    let counters =
-        Counters { position: tail.position, pages: editor.live(), ..Counters::default() };
-    for name in CHECKPOINTS {
-        file(name, crate::format::PAGE)?;
-    }
-    checkpoint::write(&**disk, &superblock.id, &captured, counters, 0)?;
-
-    cells.publish(&counters);
-    cells.set_durable(tail.position);
-    cells.set_checkpoint(tail.position);
-    let record = Clean {
-        counters,
-        directory: cells.directory().0,
-        watermark: cells.watermark(),
-        sequence: cells.sequence(),
-        checkpoint: tail.position,
-    };
-    clean::store(cells.region(), &record.encode());
-    cells.region().sync(0, len).map_err(|e| Error::io("sync", path(UNFINISHED), e))?;
-    meta.sync().map_err(|e| Error::io("sync", path(UNFINISHED), e))?;
+    let cells = Cells::new(meta.map(0, len, Access::Write).map_err(failed("map"))?);
+    let cells = Arc::new(cells);
+    let counters = create_index(&**disk, &superblock, &cells, tail.position)?;
+    describe(&cells, counters);
+    cells.region().sync(0, len).map_err(failed("sync"))?;
+    meta.sync().map_err(failed("sync"))?;
     // Every name before the one that makes it a store.
     disk.sync_dir("").map_err(|e| Error::io("sync", disk.root(), e))?;
     disk.rename(UNFINISHED, META).map_err(|e| Error::io("rename", path(META), e))?;
     disk.sync_dir("").map_err(|e| Error::io("sync", disk.root(), e))
+}
+
+fn new_file(disk: &dyn Disk, name: &str, bytes: u64) -> Result<Arc<dyn File>> {
+    disk.create(name, bytes).map_err(|e| Error::io("create", disk.root().join(name), e))
+}
+
+/// Writes an empty index and its first checkpoint, for a log that ends at `position`.
+fn create_index(
+    disk: &dyn Disk,
+    superblock: &Superblock,
+    cells: &Arc<Cells>,
+    position: u64,
+) -> Result<Counters> {
+    let path = disk.root().join(index::NAME);
+    let file = new_file(disk, index::NAME, 0)?;
+    let chunks = Chunks::new(Arc::clone(&file), path.clone(), Access::Write, disk.map_ahead());
+    chunks.grow(16)?;
+    let header = index::encode(&superblock.id);
+    file.write_at(&header, 0).map_err(|e| Error::io("write", &path, e))?;
+    let index = Index::new(Arc::clone(cells), chunks);
+    let mut editor = index.create()?;
+    let captured = editor.capture(&index)?;
+    index.sync()?;
+    file.sync().map_err(|e| Error::io("sync", &path, e))?;
+    let counters = Counters { position, pages: editor.live(), ..Counters::default() };
+    for name in CHECKPOINTS {
+        new_file(disk, name, crate::format::PAGE)?;
+    }
+    checkpoint::write(disk, &superblock.id, &captured, counters, 0)?;
+    Ok(counters)
+}
+
+/// Fills the live cells and the clean record of a store whose checkpoint is all there is.
+fn describe(cells: &Cells, counters: Counters) {
+    cells.publish(&counters);
+    cells.set_durable(counters.position);
+    cells.set_checkpoint(counters.position);
+    clean::store(cells.region(), &clean::record(cells, counters).encode());
 }
 
 fn new_superblock(disk: &dyn Disk, options: &Options) -> Superblock {

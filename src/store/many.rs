@@ -59,7 +59,7 @@ impl Engine {
         for (i, key) in keys.iter().enumerate() {
             let key = key.as_ref();
             let settled =
-                probes[i].and_then(|probe| self.settle(&probe, firsts[i], table, key, at));
+                probes[i].and_then(|probe| self.conclude(&probe, firsts[i], table, key, at));
             each(match settled {
                 Some(found) => found,
                 None => self.get_hashed(hashes[i], table, key, at)?,

@@ -36,29 +36,21 @@ impl Engine {
         // Another process may have created the store before this one had the lock.
         if !is_there(&*disk, options)? {
             create(&disk, options)?;
-        } else if !exists && options.create_new {
-            return Err(Error::AlreadyExists { path: disk.root().to_path_buf() });
         }
         let mut engine = Engine::load(disk, options, Access::Write)?;
+        let before = engine.cells.writer();
         engine.cells.set_writer(process_id());
-        let (recovered, clean) = engine.bring_up()?;
+        let cells = Arc::clone(&engine.cells);
+        // A store that cannot be opened stays as it was.
+        let (recovered, clean) = engine.bring_up().inspect_err(|_| cells.set_writer(before))?;
         let life = engine.life()?;
         engine.cells.publish(&recovered.counters);
         engine.cells.set_life(life);
         wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
         let up = open_index(&*engine.disk, &engine.superblock, Access::Write)?;
         wait_for(&up, &engine.file(index_format::NAME), LockKind::Exclusive)?;
-        let writer = Writer {
-            tail: recovered.tail,
-            counters: recovered.counters,
-            editor: recovered.editor,
-            clean,
-            unfinished: false,
-            tables: HashSet::new(),
-            plans: Plans::default(),
-        };
         engine.writer = Some(WriterHalf {
-            state: Mutex::new(writer),
+            state: Mutex::new(Writer::new(recovered, clean)),
             syncer: Syncer::default(),
             checkpointer: Mutex::new(()),
             attempted: AtomicU64::new(0),
@@ -165,5 +157,19 @@ impl Engine {
         // The one segment that must be there for the log to go on.
         self.log.segment(tail.segment)?;
         Ok(Recovered { tail, counters, editor: Editor::new(counters.pages) })
+    }
+}
+
+impl Writer {
+    fn new(recovered: Recovered, clean: bool) -> Writer {
+        Writer {
+            tail: recovered.tail,
+            counters: recovered.counters,
+            editor: recovered.editor,
+            clean,
+            unfinished: false,
+            tables: HashSet::new(),
+            plans: Plans::default(),
+        }
     }
 }

@@ -17,7 +17,7 @@ impl Engine {
         let hash = self.hasher.hash(table, key);
         if let Some(probe) = self.index.enter(self.index.begin(hash)) {
             let first = self.index.first(&probe, at);
-            if let Some(found) = self.settle(&probe, first, table, key, at) {
+            if let Some(found) = self.conclude(&probe, first, table, key, at) {
                 return Ok(found);
             }
         }
@@ -26,7 +26,7 @@ impl Engine {
 
     /// Ends a lookup whose first look at the page settles it, as nearly all do; None sends the caller the long way.
     #[inline]
-    pub(super) fn settle(
+    pub(super) fn conclude(
         &self,
         probe: &Probe,
         first: First,

@@ -60,18 +60,7 @@ impl Engine {
         self.cells.set_checkpoint(counters.position);
         let suspect = self.cells.suspect();
         self.index.restore(&captured)?;
-        let mut lost = None;
-        self.index.settle(end.position, |page| lost = Some(page))?;
-        if let Some(page) = lost {
-            let offset = u64::from(page) * crate::format::PAGE;
-            let found = format!("a slot with both versions after {}", end.position);
-            return Err(Error::corrupt(
-                self.file("index"),
-                offset,
-                "a version that is in the log",
-                found,
-            ));
-        }
+        self.settle(end)?;
         // Positions past the end are given anew: no slot may lead to them any more, not even after another power cut.
         if suspect {
             self.index.redirty()?;
@@ -88,6 +77,16 @@ impl Engine {
         let tail = self.seal(tail)?;
         self.cells.set_durable(tail.position);
         Ok(Recovered { tail, counters: at(counters, tail, &editor), editor })
+    }
+
+    /// Sends slots that lead past the end back to the version before.
+    fn settle(&self, end: Tail) -> Result<()> {
+        let mut lost = None;
+        self.index.settle(end.position, |page| lost = Some(page))?;
+        let Some(page) = lost else { return Ok(()) };
+        let offset = u64::from(page) * crate::format::PAGE;
+        let found = format!("a slot with both versions after {}", end.position);
+        Err(Error::corrupt(self.file("index"), offset, "a version that is in the log", found))
     }
 
     /// A cell that says more was durable than is left is a hint that the log is damaged rather than cut short: cells reach the
