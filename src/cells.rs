@@ -1,7 +1,7 @@
 //! The live cells: the words in `meta` that the writer changes and every process reads. docs/concurrency in docs/design.md.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU64, fence};
 
 use crate::format::directory::Cell;
 use crate::format::meta::{Counters, SPLITTING, SYNC_FAILED, cell};
@@ -38,6 +38,8 @@ impl Cells {
     pub(crate) fn publish(&self, counters: &Counters) {
         let before = self.word(cell::COMMITTED).load(Relaxed);
         let spare = self.spare(before);
+        // The set held for the commit before the last: whoever still sees that must not see these stores.
+        fence(Release);
         for (i, word) in counters.words().into_iter().enumerate() {
             self.word(spare + 8 * i).store(word, Relaxed);
         }

@@ -424,7 +424,7 @@ impl Options {
     /// Opens the store at `path` for writing; see [`Store::open`].
     ///
     /// # Errors
-    /// As [`Store::open`], and [`Error::InvalidOption`].
+    /// As [`Store::open`], and [`Error::InvalidOption`](crate::Error::InvalidOption).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
         Store::open_on(crate::sys::open_real(path.as_ref()), self)

@@ -26,7 +26,6 @@ impl Salt {
         let place = ((position / super::position::ALIGN).wrapping_mul(0x85EB_CA6B)
             ^ (position >> 36))
             & 0xFFFF_FFFF;
-        #[expect(clippy::cast_possible_truncation, reason = "masked to 32 bits")]
         crc32fast::Hasher::new_with_initial(self.0 ^ place as u32)
     }
 }

@@ -30,7 +30,6 @@ impl Cell {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "masked")]
     pub(crate) fn page(self) -> u32 {
         (self.0 & PAGE_MASK) as u32
     }
@@ -57,7 +56,6 @@ impl Entry {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "masked")]
     pub(crate) fn page(self) -> u32 {
         (self.0 & PAGE_MASK) as u32
     }
@@ -76,7 +74,6 @@ impl Entry {
 }
 
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "masked to six bits")]
 fn depth(word: u64) -> u32 {
     (word >> DEPTH_SHIFT & DEPTH_MASK) as u32
 }

@@ -46,10 +46,6 @@ impl Hasher {
 fn spread(hash: u64) -> Hash {
     // x * (2/3 + x/3) for x in [0, 1): monotone, with a slope that runs from 2/3 to 4/3.
     let factor = 0xAAAA_AAAA_AAAA_AAAAu128 + u128::from(hash / 3);
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the product of two 64-bit fractions is below 2^128"
-    )]
     Hash(((u128::from(hash) * factor) >> 64) as u64)
 }
 

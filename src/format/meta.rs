@@ -81,9 +81,9 @@ impl Superblock {
 
 /// Offsets in the file of the live cells, each an aligned word that is only ever loaded and stored whole.
 pub(crate) mod cell {
-    use super::PAGE;
+    use crate::format::PAGE_BYTES;
 
-    const BASE: usize = PAGE as usize;
+    const BASE: usize = PAGE_BYTES;
     /// End of the last commit that anyone may see. Shares its line with `DIRECTORY`, the only other cell a `get` loads.
     pub(crate) const COMMITTED: usize = BASE;
     /// Where the directory is.

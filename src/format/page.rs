@@ -117,9 +117,7 @@ pub(crate) fn stored(cur: u64, prev: u64) -> u64 {
 #[inline]
 pub(crate) fn start_line(stored: u64) -> usize {
     let mixed = (stored & TAG_MASK).wrapping_mul(0x9_E375) & TAG_MASK;
-    #[expect(clippy::cast_possible_truncation, reason = "below LINES")]
-    let line = (mixed * LINES as u64 >> 20) as usize;
-    line
+    ((mixed * LINES as u64) >> 20) as usize
 }
 
 /// Word offset in the page of the first slot of a line.

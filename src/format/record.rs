@@ -48,9 +48,9 @@ impl Header {
     /// The header as three little-endian words.
     #[inline]
     pub(crate) fn encode(&self) -> [u64; 3] {
-        let flags = u8::from(self.commit) * COMMIT
-            | u8::from(self.live_before) * LIVE_BEFORE
-            | u8::from(self.relocated) * RELOCATED;
+        let flags = (u8::from(self.commit) * COMMIT)
+            | (u8::from(self.live_before) * LIVE_BEFORE)
+            | (u8::from(self.relocated) * RELOCATED);
         [
             u64::from(self.crc) | u64::from(self.value_len) << 32,
             u64::from(self.table)
@@ -74,7 +74,7 @@ impl Header {
         let flags = COMMIT | LIVE_BEFORE | RELOCATED;
         let known = 3 << 48 | u64::from(flags) << 56 | 0xFFFF_FFFF_FFFF;
         let kind = words[1] >> 48 & 3;
-        words[1] & !known == 0 && (kind == 1 || kind == 2) && words[2] % ALIGN == 0
+        words[1] & !known == 0 && (kind == 1 || kind == 2) && words[2].is_multiple_of(ALIGN)
     }
 
     /// The fields of words that can be a header.

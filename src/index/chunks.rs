@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
@@ -25,8 +25,6 @@ pub(crate) struct Chunks {
     regions: [OnceLock<Region>; CHUNKS],
     /// Pages that the file is known to have. A chunk is mapped beyond the file's end, where a touch would be fatal (U4).
     backed: AtomicU32,
-    /// The file's length may not be durable yet: it has grown, or a handle before this one may have let it grow.
-    grown: AtomicBool,
 }
 
 /// Chunk of a page, and its number in the chunk, when the first chunk has `first` pages.
@@ -54,8 +52,7 @@ impl Chunks {
     pub(crate) fn new(file: Arc<dyn File>, path: PathBuf, access: Access, first: u32) -> Chunks {
         let first = first.next_power_of_two().max(FIRST);
         let regions = [const { OnceLock::new() }; CHUNKS];
-        let (backed, grown) = (AtomicU32::new(0), AtomicBool::new(true));
-        Chunks { file, path, access, first, regions, backed, grown }
+        Chunks { file, path, access, first, regions, backed: AtomicU32::new(0) }
     }
 
     pub(crate) fn path(&self) -> &PathBuf {
@@ -145,7 +142,6 @@ impl Chunks {
         }
         let to = u64::from(pages) + u64::from(pages / 64);
         let to = to.next_multiple_of(u64::from(FIRST)).min(u64::from(u32::MAX));
-        self.grown.store(true, Relaxed);
         let grow = |pages: u64| self.file.grow(pages * PAGE);
         // When there is no room for more than is needed, what is needed may still fit.
         grow(to)
@@ -172,25 +168,22 @@ impl Chunks {
         }
     }
 
-    /// Makes the pages before `end` durable that this handle may have changed, and the file's length.
+    /// Makes the pages before `end` durable, and the file's length as far as they need it:
+    /// `msync` syncs as `fdatasync` does, which includes what it takes to read the data again.
     pub(crate) fn sync(&self, end: u32) -> Result<()> {
-        if self.grown.swap(false, Relaxed) {
-            // An `msync` is not bound to write a length.
-            self.file.sync().map_err(|e| {
-                self.grown.store(true, Relaxed);
-                Error::io("sync", &self.path, e)
-            })?;
-        }
-        for (chunk, region) in (0..).zip(&self.regions) {
+        for (chunk, region) in (0u32..).zip(&self.regions) {
             let first = first_page(self.first, chunk);
             if first >= end {
                 break;
             }
             let pages = u64::from(end - first).min(chunk_pages(self.first, chunk));
-            if let Some(region) = region.get() {
-                let len = usize::try_from(pages * PAGE).expect("a 64-bit target");
-                region.sync(0, len).map_err(|e| Error::io("sync", &self.path, e))?;
-            }
+            // A writer that was killed may have left dirty pages where this handle has not been yet.
+            let region = match region.get() {
+                Some(region) => region,
+                None => self.map(chunk as usize)?,
+            };
+            let len = usize::try_from(pages * PAGE).expect("a 64-bit target");
+            region.sync(0, len).map_err(|e| Error::io("sync", &self.path, e))?;
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ impl Index {
         Ok(u64::from(self.chunks.backed()?) * PAGE)
     }
 
-    /// Makes all pages durable that this handle may have changed.
+    /// Makes all pages durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.chunks.sync(self.cells.watermark())
     }

@@ -95,7 +95,6 @@ fn scan_line(words: &[AtomicU64], tags: Tags) -> (u32, u32) {
 
 /// The page after this one in its chain.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the high half of a word")]
 pub(super) fn next(words: &[AtomicU64]) -> u32 {
     (words[SHAPE_WORD].load(Relaxed) >> 32) as u32
 }

@@ -32,7 +32,11 @@ impl Index {
     /// Makes the directory of a checkpoint the live one, in pages that no checkpoint names.
     pub(crate) fn restore(&self, captured: &Captured) -> Result<()> {
         self.cells.set_watermark(captured.watermark);
-        self.cells.set_sequence(captured.sequence);
+        // Another number than any page was born under before, by this or an earlier attempt to recover; within reason, since
+        // after a power cut the cell may hold anything.
+        let least = captured.sequence;
+        let left = self.cells.sequence().clamp(least, least.saturating_add(1 << 32));
+        self.cells.set_sequence(left.saturating_add(1));
         self.cells.end_split();
         let mut unused = Editor::new(0);
         let pages = directory_pages(captured.depth);

@@ -6,6 +6,7 @@ use super::segment::Segment;
 
 /// Segments that the table has room for from the start.
 const FIRST: u64 = 256;
+const FIRST_CELLS: usize = 256;
 const BUCKETS: usize = 48;
 
 type Cell = OnceLock<Box<Segment>>;
@@ -13,7 +14,7 @@ type Cell = OnceLock<Box<Segment>>;
 /// The first segments are found at once; bucket k holds the next `FIRST << k`, and is made when the first of them is.
 #[derive(Debug)]
 pub(super) struct SegmentTable {
-    first: Box<[Cell; FIRST as usize]>,
+    first: Box<[Cell; FIRST_CELLS]>,
     buckets: [OnceLock<Box<[Cell]>>; BUCKETS],
 }
 
@@ -27,7 +28,7 @@ fn place(number: u64) -> (usize, usize) {
 impl SegmentTable {
     pub(super) fn new() -> SegmentTable {
         SegmentTable {
-            first: Box::new([const { OnceLock::new() }; FIRST as usize]),
+            first: Box::new([const { OnceLock::new() }; FIRST_CELLS]),
             buckets: [const { OnceLock::new() }; BUCKETS],
         }
     }

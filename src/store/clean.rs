@@ -42,6 +42,22 @@ pub(super) fn record(cells: &Cells, counters: Counters) -> Clean {
 }
 
 impl Engine {
+    /// The store was closed cleanly and the live cells say the same; an error if they do not, and nobody has changed them.
+    pub(super) fn is_clean(&self) -> Result<bool> {
+        let Some(clean) = read(self.cells.region()) else { return Ok(false) };
+        let committed = self.cells.committed();
+        if committed == clean.counters.position && self.cells.directory().0 == clean.directory {
+            return Ok(true);
+        }
+        // A writer removes the record before it changes a cell.
+        if read(self.cells.region()).is_none() {
+            return Ok(false);
+        }
+        let offset = crate::format::meta::cell::COMMITTED as u64;
+        let expected = format!("the position {} of the clean record", clean.counters.position);
+        Err(Error::corrupt(self.file("meta"), offset, expected, committed))
+    }
+
     fn sync_meta(&self, half: &WriterHalf) -> Result<()> {
         let len = usize::try_from(BYTES).expect("three pages");
         self.cells.region().sync(0, len).map_err(|e| {

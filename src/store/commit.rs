@@ -193,8 +193,8 @@ pub(super) fn header(plan: &Plan, op: &Op<'_>, commit: bool) -> Header {
 pub(super) fn count(counters: &mut Counters, plan: &Plan, table: u32, put: bool) {
     let entry = u64::from(table != CATALOGUE);
     if plan.live_before {
-        counters.entries -= entry;
-        counters.live_bytes -= plan.prev_size;
+        counters.entries = counters.entries.saturating_sub(entry);
+        counters.live_bytes = counters.live_bytes.saturating_sub(plan.prev_size);
         counters.dead_bytes += plan.prev_size;
     }
     if put {

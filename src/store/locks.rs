@@ -49,7 +49,9 @@ pub(super) fn holder(disk: &dyn Disk) -> Option<u32> {
         return None;
     }
     let cells = Cells::new(meta.map(0, len, Access::Read).ok()?);
-    Some(cells.writer()).filter(|pid| *pid != 0)
+    // In another life the cell may name a process that is long gone.
+    let present = disk.life(&*meta).is_ok_and(|life| life == cells.life());
+    Some(cells.writer()).filter(|pid| *pid != 0 && present)
 }
 
 /// True if some handle holds the file `name` locked: the lock file itself from the start, the index once it is up.

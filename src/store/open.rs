@@ -28,10 +28,10 @@ impl Engine {
     pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Engine> {
         let fork = ForkGuard::new().map_err(|e| Error::io("map", "anonymous memory", e))?;
         let exists = is_there(&*disk, options)?;
+        check_coherent(&*disk, options)?;
         if !exists {
             disk.make_dir("").map_err(|e| Error::io("create", disk.root(), e))?;
         }
-        check_coherent(&*disk, options)?;
         let lock = lock(&*disk)?;
         // Another process may have created the store before this one had the lock.
         if !is_there(&*disk, options)? {
@@ -75,7 +75,7 @@ impl Engine {
             wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
             let cells = &engine.cells;
             let trusted = || cells.life() == life && !cells.failed();
-            let believed = trusted() || clean::read(cells.region()).is_some();
+            let believed = engine.is_clean()? || trusted();
             // A writer that is up has brought the cells to its own life, which may have another name in another container.
             if believed || is_locked(&*engine.disk, index_format::NAME)? {
                 return Ok(engine);
@@ -119,7 +119,7 @@ impl Engine {
         })
     }
 
-    fn life(&self) -> Result<u64> {
+    pub(super) fn life(&self) -> Result<u64> {
         self.disk.life(&*self.meta).map_err(|e| Error::io("stat", self.file(META), e))
     }
 

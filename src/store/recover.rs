@@ -59,24 +59,28 @@ impl Engine {
         self.check_durable(end)?;
         self.cells.set_checkpoint(counters.position);
         let suspect = self.cells.suspect();
+        // From here to the end no one may take the cells for what a writer left.
+        self.cells.set_failed();
         self.index.restore(&captured)?;
         self.settle(end)?;
         // Positions past the end are given anew: no slot may lead to them any more, not even after another power cut.
         if suspect {
             self.index.redirty()?;
         }
-        self.cells.set_suspect(true);
         self.index.sync()?;
-        self.cells.set_suspect(false);
         self.cells.set_durable(start.position);
         let mut editor = Editor::new(counters.pages);
-        let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
         // What was read back may still be only in the page cache of a store that was copied or moved here.
-        self.log.redirty(start.position, tail.position)?;
-        self.log.sync(start.position, tail.position)?;
-        let tail = self.seal(tail)?;
+        self.log.redirty(start.position, end.position)?;
+        self.log.sync(start.position, end.position)?;
+        let tail = self.seal(end)?;
+        let counters = at(counters, tail, &editor);
         self.cells.set_durable(tail.position);
-        Ok(Recovered { tail, counters: at(counters, tail, &editor), editor })
+        self.cells.publish(&counters);
+        self.cells.set_life(self.life()?);
+        self.cells.set_suspect(false);
+        Ok(Recovered { tail, counters, editor })
     }
 
     /// Sends slots that lead past the end back to the version before.

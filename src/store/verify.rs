@@ -120,13 +120,13 @@ impl Engine {
             Ok(scan) => scan,
             Err(error) => return report.absorb(error),
         };
-        loop {
+        // Not a step further: there a writer in another process may be writing (U2).
+        while scan.position() < at {
             match scan.step() {
-                Ok(Some(record)) if scan.position() <= at => {
+                Ok(Some(record)) => {
                     report.records += 1;
                     report.bytes += record.header().size();
                 }
-                Ok(Some(_)) => return Ok(()),
                 Ok(None) => break,
                 Err(error) => return report.absorb(error),
             }

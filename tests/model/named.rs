@@ -188,3 +188,20 @@ fn a_segment_left_over_does_not_end_the_log() {
         }
     }
 }
+
+/// The segment that a recovery has begun is called durable; another recovery may replace it, but it must never be gone.
+#[test]
+fn a_recovery_that_is_cut_short_takes_back_nothing_that_was_durable() {
+    for calls in 0..60 {
+        let crashes = vec![(0, Crash::Cut), (calls, Crash::Kill), (0, Crash::Cut)];
+        let recovery = Recovery { crashes, ..Recovery::default() };
+        World::new(shape(u64::from(calls))).live(&[
+            put(1, 1),
+            Op::Sync,
+            cut(),
+            Op::Sync,
+            Op::WriteBack(40),
+            Op::Die { how: Crash::Kill, recovery },
+        ]);
+    }
+}

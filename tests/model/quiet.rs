@@ -31,5 +31,11 @@ pub(crate) fn run(f: impl FnOnce()) -> Result<(), String> {
 
 fn tell(info: &PanicHookInfo<'_>) -> String {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    format!("{} ({place})\n", info.payload_as_str().unwrap_or("a panic without words"))
+    format!("{} ({place})\n", words(info))
+}
+
+fn words<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
+    let payload = info.payload();
+    let owned = payload.downcast_ref::<String>().map(String::as_str);
+    owned.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
 }

@@ -22,7 +22,7 @@ fn make_key(number: u16) -> Vec<u8> {
     match number {
         0 => Vec::new(),
         LONGEST => vec![b'L'; 65_535],
-        _ if number % 61 == 0 => format!("{number:0>300}").into_bytes(),
+        _ if number.is_multiple_of(61) => format!("{number:0>300}").into_bytes(),
         _ => format!("k{number}").into_bytes(),
     }
 }

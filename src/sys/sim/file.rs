@@ -171,7 +171,8 @@ impl Shared {
             return result;
         }
         inode.sync_pages(&range);
-        if pages.is_none() {
+        // As `fdatasync`, an `msync` makes a length durable that it takes to read the range again.
+        if pages.is_none() || inode.needs_len(range.end) {
             inode.sync_len();
         }
         Ok(())

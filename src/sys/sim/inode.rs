@@ -122,6 +122,11 @@ impl Inode {
         }
     }
 
+    /// The pages before `end` reach beyond the durable length, within the live one.
+    pub(super) fn needs_len(&self, end: u64) -> bool {
+        end.saturating_mul(PAGE as u64).min(self.len) > self.durable_len
+    }
+
     pub(super) fn sync_len(&mut self) {
         self.durable_len = self.len;
         self.later_lens.clear();
