@@ -1,4 +1,4 @@
-//! The index file in memory: chunks that double in size, each mapped once, so that growth moves nothing.
+//! The index file in memory: chunks that double in size, each mapped once, so that growth moves nothing (invariant I11).
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};

@@ -83,7 +83,7 @@ impl Engine {
         Ok(Recovered { tail, counters, editor })
     }
 
-    /// Sends slots that lead past the end back to the version before.
+    /// Sends slots that lead past the end back to the version before (invariant I13).
     fn settle(&self, end: Tail) -> Result<()> {
         let mut lost = None;
         self.index.settle(end.position, |page| lost = Some(page))?;

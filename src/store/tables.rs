@@ -8,7 +8,7 @@ use super::{Engine, Op, Walk, Writer};
 pub(crate) const CATALOGUE: u32 = 0;
 /// The table that has no name.
 pub(crate) const DEFAULT_TABLE: u32 = 1;
-/// Ids of named tables start here; an id is never used twice.
+/// Ids of named tables start here; an id is never used twice (invariant I14).
 const FIRST_NAMED: u32 = 2;
 /// Longest name, in bytes.
 pub(crate) const MAX_NAME: usize = 255;
