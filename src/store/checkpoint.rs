@@ -39,7 +39,7 @@ impl Engine {
         if let Err(error) = result {
             // A failed sync of the file leaves it in doubt, but the other one stands.
             if matches!(error, Error::Io { op: "sync", .. }) {
-                half.syncer.poison();
+                self.poison(half);
             }
             return Err(error);
         }
@@ -124,7 +124,6 @@ pub(super) fn write(
     newest: u64,
 ) -> Result<()> {
     let name = target(disk, id, newest)?;
-    let path = disk.root().join(name);
     let body: &[u8] = bytemuck::cast_slice(&captured.entries);
     let header = CheckpointHeader {
         id: *id,
@@ -134,6 +133,27 @@ pub(super) fn write(
         depth: captured.depth,
         body_crc: crc(body),
     };
+    put(disk, name, &header, body)
+}
+
+/// Writes a checkpoint over itself, the same bytes, and makes it durable: after a failed sync it may be in the page cache alone,
+/// and what it stands on is about to be overwritten.
+pub(super) fn confirm(
+    disk: &dyn Disk,
+    header: &CheckpointHeader,
+    captured: &Captured,
+) -> Result<()> {
+    for name in NAMES {
+        if open(disk, &header.id, name)?.is_some_and(|(_, found)| found == *header) {
+            put(disk, name, header, bytemuck::cast_slice(&captured.entries))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a checkpoint into the file `name`, header last.
+fn put(disk: &dyn Disk, name: &str, header: &CheckpointHeader, body: &[u8]) -> Result<()> {
+    let path = disk.root().join(name);
     let file = disk.open(name, Access::Write).map_err(|e| Error::io("open", &path, e))?;
     file.grow(BODY + body.len() as u64).map_err(|e| Error::io("grow", &path, e))?;
     file.write_at(body, BODY).map_err(|e| Error::io("write", &path, e))?;

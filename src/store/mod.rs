@@ -18,6 +18,8 @@ mod put_with;
 mod read;
 mod recover;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::path::PathBuf;

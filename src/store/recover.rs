@@ -7,7 +7,7 @@ use crate::format::segment;
 use crate::index::Editor;
 use crate::log::{Log, Record, Scan, Tail};
 
-use super::checkpoint::load_newest;
+use super::checkpoint::{self, load_newest};
 use super::commit::count;
 use super::plan::Plan;
 use super::{CATALOGUE, Engine, Writer};
@@ -55,14 +55,17 @@ impl Engine {
         })?;
         let counters = header.counters;
         let start = Tail { position: counters.position, segment: counters.segment };
-        let end = end_of(&self.log, start)?;
-        self.check_durable(end)?;
+        let (end, next) = end_of(&self.log, start)?;
+        self.check_durable(end, next)?;
         self.cells.set_checkpoint(counters.position);
         let suspect = self.cells.suspect();
         // From here to the end no one may take the cells for what a writer left.
         self.cells.set_failed();
         self.index.restore(&captured)?;
         self.settle(end)?;
+        if suspect {
+            checkpoint::confirm(&*self.disk, &header, &captured)?;
+        }
         // Positions past the end are given anew: no slot may lead to them any more, not even after another power cut.
         if suspect {
             self.index.redirty()?;
@@ -74,7 +77,7 @@ impl Engine {
         // What was read back may still be only in the page cache of a store that was copied or moved here.
         self.log.redirty(start.position, end.position)?;
         self.log.sync(start.position, end.position)?;
-        let tail = self.seal(end)?;
+        let tail = self.seal(next)?;
         let counters = at(counters, tail, &editor);
         self.cells.set_durable(tail.position);
         self.cells.publish(&counters);
@@ -95,9 +98,13 @@ impl Engine {
 
     /// A cell that says more was durable than is left is a hint that the log is damaged rather than cut short: cells reach the
     /// disk at any time, and what they say was true when they were written.
-    fn check_durable(&self, end: Tail) -> Result<()> {
+    fn check_durable(&self, end: Tail, next: Tail) -> Result<()> {
         let durable = self.cells.durable();
-        if durable <= end.position {
+        // A recovery calls the log durable up to where the segment that it begins does.
+        let number = durable / self.superblock.segment_bytes;
+        let begins = durable % self.superblock.segment_bytes == segment::HEADER
+            && self.log.find(number)?.is_some();
+        if durable <= end.position || begins && durable <= next.position {
             return Ok(());
         }
         let offset = end.position - end.segment * self.superblock.segment_bytes;
@@ -209,19 +216,23 @@ fn at(counters: Counters, tail: Tail, editor: &Editor) -> Counters {
     Counters { position: tail.position, segment: tail.segment, pages: editor.live(), ..counters }
 }
 
-/// Where the last complete batch ends, or the segment begins in which the next one would: a recovery that was followed by no
-/// commit leaves such a segment, and calls the log durable up to its first record's place.
-fn end_of(log: &Log, start: Tail) -> Result<Tail> {
+/// Where the last complete batch ends, and where the next one would begin: that is in another segment if a recovery has begun
+/// one there and no commit followed.
+fn end_of(log: &Log, start: Tail) -> Result<(Tail, Tail)> {
     let mut scan = Scan::new(log, start.segment, start.position)?;
-    let mut end = start;
+    let (mut end, mut next) = (start, start);
     let mut between = true;
     loop {
         let record = scan.step()?;
+        let segment = scan.segment().number();
         if between {
             let position = record.map_or(scan.position(), |record| record.position());
-            end = Tail { position, segment: scan.segment().number() };
+            next = Tail { position, segment };
         }
-        let Some(record) = record else { return Ok(end) };
+        let Some(record) = record else { return Ok((end, next)) };
         between = record.header().commit;
+        if between {
+            end = Tail { position: scan.position(), segment };
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::log::{Log, Scan, Tail};
 use crate::sys::Access;
 
 use super::checkpoint::load;
+use super::locks::is_locked;
 use super::{CATALOGUE, Engine, clean};
 
 /// A place in a file that does not hold what it must.
@@ -142,7 +143,7 @@ impl Engine {
     }
 
     /// Every slot leads to a record whose hash is the slot's, and every chain can be walked.
-    fn verify_index(&self, at: u64, quiet: bool, report: &mut Verification) -> Result<()> {
+    fn verify_index(&self, at: u64, ours: bool, report: &mut Verification) -> Result<()> {
         let mut slots = Vec::new();
         let mut from = Some(0);
         while let Some(prefix) = from {
@@ -154,17 +155,28 @@ impl Engine {
                 self.verify_slot(stored, position, at, report)?;
             }
         }
-        if quiet {
-            let index = self.file(crate::format::index::NAME);
-            let mut bad = Vec::new();
-            let pages = self.index.check(|page, expected| bad.push((page, expected)));
-            for (page, expected) in bad {
-                report.add(index.clone(), u64::from(page) * PAGE, expected, "other bytes");
-            }
-            match pages {
-                Ok(pages) => report.pages = pages,
-                Err(error) => report.absorb(error)?,
-            }
+        self.verify_pages(ours, report)
+    }
+
+    /// Every page is what the directory says, which only holds still while nobody writes: the writer lock is ours, or free.
+    fn verify_pages(&self, ours: bool, report: &mut Verification) -> Result<()> {
+        let name = crate::format::index::NAME;
+        let quiet = || Ok(ours || !is_locked(&*self.disk, name)?);
+        let before = self.cells.committed();
+        if !quiet()? {
+            return Ok(());
+        }
+        let mut bad = Vec::new();
+        let pages = self.index.check(|page, expected| bad.push((page, expected)));
+        if !quiet()? || self.cells.committed() != before {
+            return Ok(());
+        }
+        for (page, expected) in bad {
+            report.add(self.file(name), u64::from(page) * PAGE, expected, "other bytes");
+        }
+        match pages {
+            Ok(pages) => report.pages = pages,
+            Err(error) => report.absorb(error)?,
         }
         Ok(())
     }

@@ -1,0 +1,84 @@
+//! What only the inside can bring about: a batch that has its commit mark and is not in the index yet.
+
+use std::sync::Arc;
+
+use super::commit::header;
+use super::{DEFAULT_TABLE, Engine, Op};
+use crate::options::Options;
+use crate::sys::sim::SimDisk;
+
+fn open(disk: &SimDisk) -> Engine {
+    let mut options = Options::new();
+    options.segment_size(4096).background(false);
+    Engine::open(disk.disk(), &options).expect("an open store")
+}
+
+fn put(engine: &Engine, key: &[u8], value: &[u8]) {
+    engine.commit(&[Op { table: DEFAULT_TABLE, key, value: Some(value) }], None).expect("space");
+}
+
+fn get(engine: &Engine, key: &[u8]) -> Option<Vec<u8>> {
+    let found = engine.get(DEFAULT_TABLE, key, engine.committed()).expect("sound");
+    found.map(|record| record.value().to_vec())
+}
+
+/// Does what a commit does up to the point where it needs index pages, and stops as if the disk were full.
+fn stop_before_the_index(engine: &Engine, key: &[u8], value: &[u8]) {
+    let half = engine.writer().expect("a writer");
+    let mut writer = half.lock();
+    engine.prepare(half, &mut writer).expect("space");
+    let op = Op { table: DEFAULT_TABLE, key, value: Some(value) };
+    let mut plan = engine.plan_single(&writer, &op).expect("sound");
+    let tail = engine.reserve(&writer, std::slice::from_mut(&mut plan)).expect("space");
+    let header = header(&plan, &op, true);
+    let written = engine.log.write(plan.position, header, key, |to| to.copy_from_slice(value));
+    written.expect("reserved");
+    writer.tail = tail;
+    writer.unfinished = true;
+}
+
+/// Brings a store there with all of it durable but the last batch, and returns it with its disk.
+fn unfinished() -> (SimDisk, Arc<Engine>) {
+    let disk = SimDisk::new(7);
+    let engine = open(&disk);
+    put(&engine, b"key", b"old");
+    put(&engine, b"other", b"old");
+    engine.checkpoint().expect("space");
+    stop_before_the_index(&engine, b"key", b"new");
+    assert_eq!(get(&engine, b"key").as_deref(), Some(&b"old"[..]), "not published");
+    (disk, Arc::new(engine))
+}
+
+#[test]
+fn a_close_completes_the_batch_that_the_index_had_no_space_for() {
+    let (disk, engine) = unfinished();
+    engine.close().expect("space by now");
+    drop(engine);
+    let engine = open(&disk);
+    put(&engine, b"other", b"new");
+    assert_eq!(get(&engine, b"key").as_deref(), Some(&b"new"[..]));
+    assert_eq!(get(&engine, b"other").as_deref(), Some(&b"new"[..]));
+    assert!(engine.verify().expect("readable").is_ok());
+}
+
+#[test]
+fn so_does_a_checkpoint_or_another_commit() {
+    let (_disk, engine) = unfinished();
+    engine.checkpoint().expect("space by now");
+    assert_eq!(get(&engine, b"key").as_deref(), Some(&b"new"[..]));
+    let (_disk, engine) = unfinished();
+    put(&engine, b"other", b"new");
+    assert_eq!(get(&engine, b"key").as_deref(), Some(&b"new"[..]));
+    assert_eq!(engine.stats().expect("sound").entries, 2);
+    assert!(engine.verify().expect("readable").is_ok());
+}
+
+#[test]
+fn so_does_the_next_process() {
+    let (disk, engine) = unfinished();
+    let disk = disk.process_kill();
+    drop(engine);
+    let engine = open(&disk);
+    assert_eq!(get(&engine, b"key").as_deref(), Some(&b"new"[..]));
+    assert!(engine.verify().expect("readable").is_ok());
+}
