@@ -76,7 +76,7 @@ impl Editor {
             index.retire(&mut self.allocator, *page)?;
         }
         let built = self.count(index, zero)? + self.count(index, one)?;
-        self.allocator.live = self.allocator.live + built - chain.len() as u64;
+        self.allocator.live = (self.allocator.live + built).saturating_sub(chain.len() as u64);
         Ok(())
     }
 

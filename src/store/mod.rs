@@ -14,6 +14,7 @@ mod locks;
 mod many;
 mod open;
 mod plan;
+mod plausible;
 mod put_with;
 mod read;
 mod recover;

@@ -23,12 +23,13 @@ impl Engine {
     /// After a killed process: the page cache holds all that was written, so the live cells are true, and only a batch whose
     /// commit mark stands but which was not published is still to be applied.
     pub(super) fn resume(&mut self) -> Result<Recovered> {
-        self.index.finish_split()?;
         let committed = self.cells.committed();
         let counters = self.cells.counters().ok_or_else(|| {
             let offset = crate::format::meta::cell::COUNTERS[0] as u64;
             Error::corrupt(self.file("meta"), offset, "counters for the last commit", "none")
         })?;
+        self.check_cells(&counters)?;
+        self.index.finish_split()?;
         let mut editor = Editor::new(counters.pages);
         let start = Tail { position: committed, segment: counters.segment };
         let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
