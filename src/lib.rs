@@ -39,6 +39,8 @@ mod cells;
 #[forbid(unsafe_code)]
 mod error;
 #[forbid(unsafe_code)]
+mod faults;
+#[forbid(unsafe_code)]
 mod format;
 #[forbid(unsafe_code)]
 mod handle;
@@ -60,10 +62,11 @@ mod table;
 #[forbid(unsafe_code)]
 mod value;
 
-/// The simulated disk that the tests run stores on. No stability promise.
+/// The simulated disk that the tests run stores on, crash points and planted bugs. No stability promise.
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
 pub mod sim {
+    pub use crate::faults::{Bug, CRASH_AT, PLANT, Point, at_points, plant};
     pub use crate::sys::sim::*;
 }
 

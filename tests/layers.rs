@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. What is listed together is one layer.
 const LAYERS: &[&[&str]] = &[
-    &["error"],
+    &["error", "faults"],
     &["sys"],
     &["format"],
     &["cells"],

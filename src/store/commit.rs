@@ -1,6 +1,7 @@
 //! The write path: plan, reserve, write the records and their commit mark, apply to the index, publish.
 
 use crate::error::{Error, Result};
+use crate::faults::{Point, reach};
 use crate::format::meta::Counters;
 use crate::format::record::{Header, Kind};
 use crate::log::Tail;
@@ -92,6 +93,7 @@ impl Engine {
     ) -> Result<u64> {
         // Invariant I1: space for the whole batch before its first byte.
         let tail = self.reserve(writer, plans)?;
+        reach(Point::SpaceReserved);
         for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
             if !plan.skip {
                 let header = header(plan, op, i == last);
