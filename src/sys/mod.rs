@@ -11,6 +11,7 @@
 
 mod fork;
 mod life;
+mod pin;
 mod real;
 mod region;
 mod reserve;
