@@ -11,6 +11,7 @@
 
 mod fork;
 mod life;
+mod mark;
 mod pin;
 mod real;
 mod region;
@@ -24,10 +25,12 @@ use std::collections::hash_map::RandomState;
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use fork::ForkGuard;
+pub(crate) use mark::Mark;
 pub(crate) use real::open_real;
 pub(crate) use region::{Region, prefetch};
 
@@ -132,6 +135,18 @@ pub(crate) trait File: Send + Sync + Debug {
 
     /// Gives this handle's lock back.
     fn unlock(&self) -> io::Result<()>;
+
+    /// Marks byte `at` (below 2^63) for everyone to see, as long as this handle is open; marks do not conflict.
+    fn mark(&self, at: u64) -> io::Result<()>;
+
+    /// Takes this handle's mark of byte `at` back.
+    fn unmark(&self, at: u64) -> io::Result<()>;
+
+    /// A byte in the range that is marked through any handle.
+    fn marked(&self, range: Range<u64>) -> io::Result<Option<u64>>;
+
+    /// All marks, in order, as far as they can be seen.
+    fn marks(&self) -> io::Result<Vec<Mark>>;
 
     /// Device and inode: the same for every name of the file.
     fn identity(&self) -> io::Result<(u64, u64)>;

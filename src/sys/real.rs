@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -12,7 +13,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::region::Backing;
-use super::{Access, Disk, File, LockKind, PAGE, Region, life, random_u64, reserve};
+use super::{Access, Disk, File, LockKind, Mark, PAGE, Region, life, mark, random_u64, reserve};
 
 /// The disk whose store's directory is `path`.
 pub(crate) fn open_real(path: &Path) -> Arc<dyn Disk> {
@@ -186,6 +187,22 @@ impl File for RealFile {
 
     fn unlock(&self) -> io::Result<()> {
         fs2::FileExt::unlock(&self.file)
+    }
+
+    fn mark(&self, at: u64) -> io::Result<()> {
+        mark::set(&self.file, at, true)
+    }
+
+    fn unmark(&self, at: u64) -> io::Result<()> {
+        mark::set(&self.file, at, false)
+    }
+
+    fn marked(&self, range: Range<u64>) -> io::Result<Option<u64>> {
+        mark::find(&self.file, &range)
+    }
+
+    fn marks(&self) -> io::Result<Vec<Mark>> {
+        mark::all(&self.file)
     }
 
     fn identity(&self) -> io::Result<(u64, u64)> {

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::super::region::Backing;
-use super::super::{Access, File, LockKind, PAGE, Region};
+use super::super::{Access, File, LockKind, Mark, PAGE, Region, process_id};
 use super::memory::Extent;
 use super::state::bad_descriptor;
 use super::{Call, Shared};
@@ -53,6 +53,7 @@ impl Drop for SimFile {
         if let Ok(inode) = state.inode(self.inode) {
             inode.handles -= 1;
             inode.locks.retain(|(owner, _)| *owner != self.handle);
+            inode.marks.retain(|(owner, _)| *owner != self.handle);
         }
         state.content.prune();
     }
@@ -142,6 +143,38 @@ impl File for SimFile {
         state.enter(Call::Any)?;
         state.inode(self.inode)?.locks.retain(|(owner, _)| *owner != self.handle);
         Ok(())
+    }
+
+    fn mark(&self, at: u64) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        state.enter(Call::Lock)?;
+        state.inode(self.inode)?.marks.push((self.handle, at));
+        Ok(())
+    }
+
+    fn unmark(&self, at: u64) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        state.enter(Call::Any)?;
+        state.inode(self.inode)?.marks.retain(|mark| *mark != (self.handle, at));
+        Ok(())
+    }
+
+    fn marked(&self, range: Range<u64>) -> io::Result<Option<u64>> {
+        let mut state = self.shared.lock();
+        state.enter(Call::Lock)?;
+        let marks = &state.inode(self.inode)?.marks;
+        Ok(marks.iter().map(|(_, at)| *at).find(|at| range.contains(at)))
+    }
+
+    fn marks(&self) -> io::Result<Vec<Mark>> {
+        let mut state = self.shared.lock();
+        state.enter(Call::Lock)?;
+        let pid = Some(process_id());
+        let marks = state.inode(self.inode)?.marks.iter().map(|(_, at)| Mark { at: *at, pid });
+        let mut marks: Vec<_> = marks.collect();
+        marks.sort_unstable();
+        marks.dedup();
+        Ok(marks)
     }
 
     fn identity(&self) -> io::Result<(u64, u64)> {

@@ -28,6 +28,8 @@ pub(super) struct Inode {
     lost: BTreeMap<u64, Arc<Words>>,
     /// Who holds the file locked.
     pub(super) locks: Vec<(u64, LockKind)>,
+    /// Which bytes are marked, and by whom.
+    pub(super) marks: Vec<(u64, u64)>,
     /// How many handles are open.
     pub(super) handles: usize,
 }
