@@ -37,6 +37,8 @@ mod batch;
 #[forbid(unsafe_code)]
 mod cells;
 #[forbid(unsafe_code)]
+mod chunks;
+#[forbid(unsafe_code)]
 mod error;
 #[forbid(unsafe_code)]
 mod faults;
@@ -59,6 +61,8 @@ mod store;
 mod sys;
 #[forbid(unsafe_code)]
 mod table;
+#[forbid(unsafe_code)]
+mod usage;
 #[forbid(unsafe_code)]
 mod value;
 

@@ -10,6 +10,7 @@ pub(crate) mod page;
 pub(crate) mod position;
 pub(crate) mod record;
 pub(crate) mod segment;
+pub(crate) mod usage;
 
 /// The format version written, and the newest that is read.
 pub(crate) const VERSION: u32 = 1;

@@ -3,11 +3,14 @@
 //! Free pages are not stored anywhere: they are those before the watermark that neither the newest checkpoint nor the live
 //! directory leads to, and are worked out when a checkpoint has become durable.
 
+use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::directory::Entry;
 
-use super::chunks::Chunks;
 use super::{Index, directory_pages, header};
+
+/// Free pages at the end of the file that are worth giving back.
+const MIN_TRIM: usize = 64;
 
 /// The writer's knowledge of free pages. Starts empty at every open; the watermark alone is enough to go on.
 #[derive(Debug, Default)]
@@ -35,6 +38,35 @@ impl Allocator {
     pub(super) fn new(live: u64) -> Allocator {
         Allocator { live, ..Allocator::default() }
     }
+
+    /// There is a free page before `limit`, and the next one that is taken is.
+    pub(super) fn has_below(&mut self, limit: u32) -> bool {
+        if self.free.last().is_none_or(|page| *page >= limit) {
+            // The lowest one last.
+            self.free.sort_unstable_by(|a, b| b.cmp(a));
+        }
+        self.free.last().is_some_and(|page| *page < limit)
+    }
+
+    /// Takes free pages in a row that lie in one chunk.
+    fn take_run(&mut self, pages: u32) -> Option<u32> {
+        if pages == 1 || self.free.len() < pages as usize {
+            return None;
+        }
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        let wide = pages as usize - 1;
+        let at = (wide..self.free.len()).rev().find(|at| {
+            let first = self.free[*at];
+            self.free[at - wide] == first + (pages - 1)
+                && Chunks::contiguous(first, pages) == Some(first)
+        })?;
+        let run = self.free.drain(at - wide..=at);
+        let first = run.as_slice().last().copied();
+        if let Some(taken) = &mut self.taken {
+            taken.extend(run);
+        }
+        first
+    }
 }
 
 impl Index {
@@ -49,8 +81,11 @@ impl Index {
         self.allocate_run(allocator, 1)
     }
 
-    /// `pages` pages in a row, within one chunk.
+    /// `pages` pages in a row, within one chunk: free ones if there are enough, or new ones.
     pub(super) fn allocate_run(&self, allocator: &mut Allocator, pages: u32) -> Result<u32> {
+        if let Some(first) = allocator.take_run(pages) {
+            return Ok(first);
+        }
         let watermark = self.cells.watermark();
         let first = Chunks::contiguous(watermark, pages).ok_or_else(|| self.full())?;
         let end = first.checked_add(pages).ok_or_else(|| self.full())?;
@@ -146,6 +181,28 @@ impl Index {
         }
         let free = |page: &u32| named[*page as usize / 64] & 1 << (page % 64) == 0;
         allocator.free.extend((0..captured.watermark).rev().filter(free));
-        Ok(())
+        self.trim(allocator)
+    }
+
+    /// Gives the end of the file back if nothing is there but free pages, and many of them.
+    fn trim(&self, allocator: &mut Allocator) -> Result<()> {
+        let watermark = self.cells.watermark();
+        allocator.free.sort_unstable_by(|a, b| b.cmp(a));
+        let trailing = (1..).zip(&allocator.free).take_while(|(n, page)| *n + **page == watermark);
+        let trailing = trailing.count();
+        let least = MIN_TRIM.max(watermark as usize / 8);
+        if trailing < least {
+            return Ok(());
+        }
+        allocator.free.drain(..trailing);
+        #[expect(clippy::cast_possible_truncation, reason = "fewer than the watermark")]
+        let end = watermark - trailing as u32;
+        self.cells.set_watermark(end);
+        self.chunks.give_back(end)
+    }
+
+    /// Says that the pages in use have blocks on the disk.
+    pub(crate) fn assume_reserved(&self) {
+        self.chunks.assume_reserved(self.cells.watermark());
     }
 }

@@ -59,7 +59,7 @@ impl Editor {
     }
 
     /// The slot that `place` is.
-    fn slot(index: &Index, place: Place) -> Result<(&AtomicU64, &AtomicU64)> {
+    pub(super) fn slot(index: &Index, place: Place) -> Result<(&AtomicU64, &AtomicU64)> {
         let words = index.page(place.page)?;
         Ok((&words[place.word as usize], &words[place.word as usize + 1]))
     }

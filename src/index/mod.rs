@@ -3,11 +3,11 @@
 
 mod allocate;
 mod build;
-mod chunks;
 mod edit;
 mod probe;
 mod restore;
 mod split;
+mod tidy;
 mod walk;
 
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 pub(crate) use allocate::Captured;
-pub(crate) use chunks::Chunks;
 pub(crate) use edit::{Editor, Place};
 pub(crate) use probe::{First, Probe};
+pub(crate) use tidy::Tidied;
 
 use crate::cells::Cells;
+use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::PAGE;
 use crate::format::directory::{Cell, ENTRY, Entry, MAX_DEPTH};

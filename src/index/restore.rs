@@ -86,7 +86,7 @@ fn settle_page(words: &[AtomicU64], end: u64) -> bool {
     let mut lost = false;
     for at in all_slots() {
         let cur = words[at].load(Relaxed);
-        if cur == 0 || position(cur, end).is_some_and(|position| position < end) {
+        if cur <= DEAD || position(cur, end).is_some_and(|position| position < end) {
             continue;
         }
         let prev = words[at + 1].load(Relaxed);

@@ -46,7 +46,7 @@ impl Editor {
         let doubled = 1u64 << (directory.depth() + 1);
         let allowed = self.allocator.live.saturating_mul(SPARSE).max(SMALL);
         if directory.depth() < MAX_DEPTH && doubled <= allowed {
-            return self.double(index, directory);
+            return self.move_directory(index, directory.depth() + 1);
         }
         self.lengthen(index, hash, entry)
     }
@@ -95,22 +95,6 @@ impl Editor {
         self.allocator.live += 1;
         Ok(())
     }
-
-    /// Writes a directory of twice the size and moves to it with one store.
-    fn double(&mut self, index: &Index, old: Cell) -> Result<()> {
-        let depth = old.depth() + 1;
-        let pages = directory_pages(depth);
-        let page = index.allocate_run(&mut self.allocator, pages)?;
-        let new = old.next(page, depth);
-        let (_, from) = index.current()?;
-        let to = index.directory(new)?.ok_or_else(|| index.bad_directory(new))?;
-        for (i, entry) in to.iter().enumerate() {
-            entry.store(from[i / 2].load(Relaxed), Relaxed);
-        }
-        index.cells.set_directory(new);
-        index.retire_directory(&mut self.allocator, old.page(), old.depth());
-        Ok(())
-    }
 }
 
 impl Index {
@@ -120,7 +104,7 @@ impl Index {
         self.lead_to(prefix << 1 | 1, depth + 1, Entry::new(one.0, depth + 1, one.1))
     }
 
-    fn lead_to(&self, prefix: u64, bits: u32, entry: Entry) -> Result<()> {
+    pub(super) fn lead_to(&self, prefix: u64, bits: u32, entry: Entry) -> Result<()> {
         let (cell, words) = self.current()?;
         for word in &words[span(prefix, bits, cell.depth())] {
             let old = Entry(word.load(Relaxed));

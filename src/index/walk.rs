@@ -16,7 +16,8 @@ pub(crate) type Seen = (u64, u64);
 impl Index {
     /// Collects the slots of the page that hash `from` (40 bits) leads to, and returns where the next page starts; None after the last.
     ///
-    /// Splits only refine the prefix that a page covers, so a walk meets every key that was there when it started exactly once.
+    /// A page that splits or is merged meanwhile covers other prefixes, but each key is at one place of the hash order, so a walk
+    /// meets every key that was there when it started exactly once.
     pub(crate) fn walk(
         &self,
         from: u64,
@@ -32,7 +33,7 @@ impl Index {
                 }
                 return Err(self.bad_directory(self.cells.directory()));
             };
-            let collected = self.collect(probe.entry(), reference, seen);
+            let collected = self.collect(from, probe.entry(), reference, seen);
             if self.moved(&probe, true) {
                 continue;
             }
@@ -43,10 +44,14 @@ impl Index {
         }
     }
 
-    fn collect(&self, entry: Entry, reference: u64, seen: &mut Vec<Seen>) -> Result<()> {
+    fn collect(&self, from: u64, entry: Entry, reference: u64, seen: &mut Vec<Seen>) -> Result<()> {
         for page in self.chain(entry) {
+            // A page that was merged since the walk began covers prefixes that it has been at.
             let slots = used(page?.1).filter_map(|(cur, prev)| {
-                position(cur, reference).map(|position| (stored(cur, prev), position))
+                let stored = stored(cur, prev);
+                position(cur, reference)
+                    .filter(|_| stored >= from)
+                    .map(|position| (stored, position))
             });
             seen.extend(slots);
         }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::cells::Cells;
+use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::NAMES as CHECKPOINTS;
 use crate::format::index;
 use crate::format::meta::{BYTES, Counters, Superblock};
 use crate::format::segment::HEADER;
-use crate::index::{Chunks, Index};
+use crate::index::Index;
 use crate::log::Log;
 use crate::options::Options;
 use crate::sys::{Access, Disk, File};

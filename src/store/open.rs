@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::cells::Cells;
+use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::hash::Hasher;
 use crate::format::index as index_format;
 use crate::format::meta::{BYTES, Clean};
-use crate::index::{Chunks, Editor, Index};
+use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Options;
 use crate::sys::{Access, Disk, ForkGuard, LockKind, process_id};

@@ -112,6 +112,10 @@ pub(crate) trait File: Send + Sync + Debug {
     /// On failure the length is what it was.
     fn grow(&self, len: u64) -> io::Result<()>;
 
+    /// Reserves the blocks of a range, of which some may be holes or past the end, and extends the file with zeros if it ends
+    /// before `to`. On failure the length is what it was.
+    fn reserve(&self, from: u64, to: u64) -> io::Result<()>;
+
     /// Maps `len` bytes from `offset` (a multiple of [`PAGE`]), shared. The range may reach beyond the end of the
     /// file, but only what lies before the end may be touched (U4).
     fn map(&self, offset: u64, len: usize, access: Access) -> io::Result<Region>;
@@ -119,8 +123,8 @@ pub(crate) trait File: Send + Sync + Debug {
     /// Makes the whole file durable, length included.
     fn sync(&self) -> io::Result<()>;
 
-    /// Gives the blocks of a range within the file back, where the file system can; it reads as zeros then. Nothing may ever
-    /// be written there again through a mapping: a hole on a full disk is a SIGBUS.
+    /// Gives the blocks of a range within the file back, where the file system can; it reads as zeros then. Nothing may be
+    /// written there through a mapping before it is reserved again: a hole on a full disk is a SIGBUS.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
 
     /// Fills the buffer; `UnexpectedEof` when the file is too short.

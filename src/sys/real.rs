@@ -137,6 +137,10 @@ impl File for RealFile {
         if len <= old { Ok(()) } else { reserve::extend(&self.file, old, len) }
     }
 
+    fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
+        if from >= to { Ok(()) } else { reserve::extend(&self.file, from, to) }
+    }
+
     fn map(&self, offset: u64, len: usize, access: Access) -> io::Result<Region> {
         if !offset.is_multiple_of(PAGE as u64) || isize::try_from(len).is_err() {
             return Err(io::Error::new(

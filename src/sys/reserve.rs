@@ -14,9 +14,10 @@ use super::life;
 const LEAST_PIECE: u64 = 1 << 20;
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
-/// Extends a file from `old` to `new` bytes with reserved blocks. On failure its length is `old` again.
-pub(super) fn extend(file: &File, old: u64, new: u64) -> io::Result<()> {
-    let result = allowed(new).and_then(|()| reserve(file, old, new));
+/// Reserves the blocks from `from` to `to`, and extends the file if it ends before. On failure its length is what it was.
+pub(super) fn extend(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let old = file.metadata()?.len();
+    let result = allowed(to).and_then(|()| reserve(file, from, to));
     if result.is_err() && file.metadata().is_ok_and(|found| found.len() > old) {
         // ext4 leaves the file grown as far as it came. Cutting that off is no breach of U4: the new length was
         // published to nobody, and a bound is always the published length. The failure above is the one to tell.
@@ -64,7 +65,10 @@ fn reserve(file: &File, mut from: u64, to: u64) -> io::Result<()> {
             Ok(()) => from += len,
             // tmpfs undoes what it did, so a timer that is quicker than the whole would stop it for ever.
             Err(Errno::INTR) => piece = (piece / 2).max(LEAST_PIECE),
-            Err(error) if unsupported(error) => return write_zeros(file, from, to),
+            // Without holes there is nothing to fill but what lies past the end.
+            Err(error) if unsupported(error) => {
+                return write_zeros(file, from.max(file.metadata()?.len()), to);
+            }
             Err(error) => return Err(error.into()),
         }
     }

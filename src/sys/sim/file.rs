@@ -70,6 +70,10 @@ impl File for SimFile {
         self.extend(Call::Grow, len)
     }
 
+    fn reserve(&self, _from: u64, to: u64) -> io::Result<()> {
+        self.extend(Call::Grow, to)
+    }
+
     fn map(&self, offset: u64, len: usize, access: Access) -> io::Result<Region> {
         let page = PAGE as u64;
         let mut state = self.shared.lock();

@@ -1,4 +1,5 @@
-//! The index file in memory: chunks that double in size, each mapped once, so that growth moves nothing (invariant I11).
+//! A file of words in memory, page by page: chunks that double in size, each mapped once, so that growth moves nothing
+//! (invariant I11).
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -14,7 +15,7 @@ use crate::sys::{Access, File, Region};
 const FIRST: u32 = 16;
 const CHUNKS: usize = 29;
 
-/// The mapped pages of the index file.
+/// The mapped pages of one file.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     file: Arc<dyn File>,
@@ -25,6 +26,8 @@ pub(crate) struct Chunks {
     regions: [OnceLock<Region>; CHUNKS],
     /// Pages that the file is known to have. A chunk is mapped beyond the file's end, where a touch would be fatal (U4).
     backed: AtomicU32,
+    /// Pages that are known to have blocks on the disk; those after them, up to the file's end, may be holes.
+    reserved: AtomicU32,
 }
 
 /// Chunk of a page, and its number in the chunk, when the first chunk has `first` pages.
@@ -52,7 +55,8 @@ impl Chunks {
     pub(crate) fn new(file: Arc<dyn File>, path: PathBuf, access: Access, first: u32) -> Chunks {
         let first = first.next_power_of_two().max(FIRST);
         let regions = [const { OnceLock::new() }; CHUNKS];
-        Chunks { file, path, access, first, regions, backed: AtomicU32::new(0) }
+        let (backed, reserved) = (AtomicU32::new(0), AtomicU32::new(0));
+        Chunks { file, path, access, first, regions, backed, reserved }
     }
 
     pub(crate) fn path(&self) -> &PathBuf {
@@ -137,17 +141,35 @@ impl Chunks {
 
     /// Reserves blocks for at least `pages` pages, and a bit more so that growth is rare.
     pub(crate) fn grow(&self, pages: u32) -> Result<()> {
-        if pages <= self.backed.load(Relaxed) {
+        let reserved = self.reserved.load(Relaxed);
+        if pages <= reserved {
             return Ok(());
         }
         let to = u64::from(pages) + u64::from(pages / 64);
         let to = to.next_multiple_of(u64::from(FIRST)).min(u64::from(u32::MAX));
-        let grow = |pages: u64| self.file.grow(pages * PAGE);
+        let from = u64::from(reserved) * PAGE;
+        let grow = |pages: u64| self.file.reserve(from, pages * PAGE).map(|()| pages);
         // When there is no room for more than is needed, what is needed may still fit.
-        grow(to)
+        let pages = grow(to)
             .or_else(|_| grow(u64::from(pages)))
             .map_err(|e| Error::io("grow", &self.path, e))?;
+        self.reserved.store(u32::try_from(pages).unwrap_or(u32::MAX), Relaxed);
         self.refresh(0).map(|_| ())
+    }
+
+    /// Says that the first `pages` pages have blocks: they are in use.
+    pub(crate) fn assume_reserved(&self, pages: u32) {
+        self.reserved.fetch_max(pages, Relaxed);
+    }
+
+    /// Gives the blocks from page `from` on back, where the file system can. The file stays as long as it is: someone may have
+    /// it mapped (U4).
+    pub(crate) fn give_back(&self, from: u32) -> Result<()> {
+        self.reserved.fetch_min(from, Relaxed);
+        let end = u64::from(self.backed()?) * PAGE;
+        let start = u64::from(from) * PAGE;
+        let punch = self.file.punch(start, end.saturating_sub(start));
+        punch.map_err(|e| Error::io("punch", &self.path, e))
     }
 
     /// The first page from `from` on at which `pages` pages lie in one chunk, however many pages the first chunk has.
