@@ -4,6 +4,7 @@ use bytemuck::NoUninit;
 
 use crate::error::{Error, Result};
 use crate::store::{Engine, Op, check};
+use crate::sys::{Pin, Pinned};
 use crate::value::Value;
 
 /// One table of one engine, borrowed for a call.
@@ -16,12 +17,16 @@ pub(crate) struct Keyspace<'a> {
 impl<'a> Keyspace<'a> {
     #[inline]
     pub(crate) fn get(self, key: &[u8], at: u64) -> Result<Option<Value<'a>>> {
-        Ok(self.engine.get(self.table, key, at)?.map(Value::of))
+        let table = self.table;
+        let found = Pinned::find(self.engine, |engine, pin| {
+            Ok(engine.reader(pin).get(table, key, at)?.map(|record| record.value()))
+        });
+        Ok(found?.map(Value::new))
     }
 
     #[inline]
     pub(crate) fn contains(self, key: &[u8], at: u64) -> Result<bool> {
-        Ok(self.engine.get(self.table, key, at)?.is_some())
+        Ok(self.engine.reader(&Pin::new()).get(self.table, key, at)?.is_some())
     }
 
     pub(crate) fn get_many<K: AsRef<[u8]>>(
@@ -29,9 +34,13 @@ impl<'a> Keyspace<'a> {
         keys: &[K],
         at: u64,
     ) -> Result<Vec<Option<Value<'a>>>> {
-        let mut values = Vec::with_capacity(keys.len());
-        self.engine.get_many(self.table, keys, at, |found| values.push(found.map(Value::of)))?;
-        Ok(values)
+        let table = self.table;
+        let found = Pinned::find_all(self.engine, keys.len(), |engine, pin, gather| {
+            engine.reader(pin).get_many(table, keys, at, |found| {
+                gather.push(found.map(|record| record.value()));
+            })
+        });
+        Ok(found?.into_iter().map(|found| found.map(Value::new)).collect())
     }
 
     pub(crate) fn put(self, key: &[u8], value: &[u8]) -> Result<()> {

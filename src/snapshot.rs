@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::format::position::Position;
 use crate::handle::Handle;
-use crate::keyspace::Keyspace;
-use crate::store::Walk;
+use crate::store::{Reader, Walk};
+use crate::sys::Pin;
 use crate::value::Value;
 
 /// A table as of one commit. Later commits do not show in it, whoever makes them. Keeps the store open.
@@ -33,16 +33,18 @@ pub struct Snapshot {
     handle: Arc<Handle>,
     table: u32,
     at: u64,
+    /// Keeps mapped what is read, so that values need no pins of their own.
+    pin: Pin,
 }
 
 impl Snapshot {
     pub(crate) fn new(handle: Arc<Handle>, table: u32, at: u64) -> Snapshot {
-        Snapshot { handle, table, at }
+        Snapshot { handle, table, at, pin: Pin::new() }
     }
 
     #[inline]
-    fn keyspace(&self) -> Keyspace<'_> {
-        Keyspace { engine: self.handle.engine(), table: self.table }
+    fn reader(&self) -> Reader<'_> {
+        self.handle.engine().reader(&self.pin)
     }
 
     /// The commit that the snapshot is of.
@@ -56,7 +58,7 @@ impl Snapshot {
     /// As [`Store::get`](crate::Store::get).
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'_>>> {
-        self.keyspace().get(key.as_ref(), self.at)
+        Ok(self.reader().get(self.table, key.as_ref(), self.at)?.map(Value::of))
     }
 
     /// True if `key` has a value.
@@ -65,7 +67,7 @@ impl Snapshot {
     /// As [`Store::get`](crate::Store::get).
     #[inline]
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        self.keyspace().contains(key.as_ref(), self.at)
+        Ok(self.reader().get(self.table, key.as_ref(), self.at)?.is_some())
     }
 
     /// The values of many keys; see [`Store::get_many`](crate::Store::get_many).
@@ -73,7 +75,10 @@ impl Snapshot {
     /// # Errors
     /// As [`Store::get`](crate::Store::get).
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value<'_>>>> {
-        self.keyspace().get_many(keys, self.at)
+        let mut values = Vec::with_capacity(keys.len());
+        let reader = self.reader();
+        reader.get_many(self.table, keys, self.at, |found| values.push(found.map(Value::of)))?;
+        Ok(values)
     }
 
     /// All keys with their values, each once, in no order that means anything.
@@ -128,7 +133,7 @@ impl<'a> Iterator for Iter<'a> {
     type Item = Result<(&'a [u8], Value<'a>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let found = self.walk.next(self.snapshot.handle.engine())?;
+        let found = self.walk.next(self.snapshot.reader())?;
         Some(found.map(|record| (record.key(), Value::of(record))))
     }
 }

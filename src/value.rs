@@ -7,11 +7,13 @@ use bytemuck::{AnyBitPattern, PodCastError};
 
 use crate::error::{Error, Result};
 use crate::log::Record;
+use crate::sys::Pinned;
 
 /// A value, borrowed from the mapped file: no copy is made, and none is needed.
 ///
-/// It lives as long as the borrow of the handle or the snapshot it came from. Its bytes never change: an overwrite writes a new
-/// record elsewhere. It starts at an address that is a multiple of 16, so that it can be viewed as numbers.
+/// It borrows the handle or the snapshot it came from, and as long as it is there its memory stays mapped, whatever becomes of
+/// the key and of the file. Its bytes never change: an overwrite writes a new record elsewhere. A value that is kept holds back
+/// the disk space of segments that compaction has removed; copy the bytes of what you keep for long. It starts at an address that is a multiple of 16, so that it can be viewed as numbers.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -23,42 +25,48 @@ use crate::log::Record;
 /// assert!(value.view::<u64>().is_err(), "16 bytes are no u64");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub struct Value<'a> {
-    bytes: &'a [u8],
+    pinned: Pinned<'a>,
 }
 
 impl<'a> Value<'a> {
     #[inline]
-    pub(crate) fn of(record: Record<'a>) -> Value<'a> {
-        Value { bytes: record.value() }
+    pub(crate) fn new(pinned: Pinned<'a>) -> Value<'a> {
+        Value { pinned }
     }
 
-    /// The bytes, for as long as the store's handle or the snapshot is borrowed (and not only this `Value`).
+    /// A value whose memory somebody else keeps.
     #[inline]
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    pub(crate) fn of(record: Record<'a>) -> Value<'a> {
+        Value::new(Pinned::borrowed(record.value()))
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        self.pinned.bytes()
     }
 
     /// The value as one `T`, in place.
     ///
     /// # Errors
     /// [`Error::View`] when the value is not exactly as long as a `T`, or when `T` needs an alignment above 16.
-    pub fn view<T: AnyBitPattern>(&self) -> Result<&'a T> {
-        bytemuck::try_from_bytes(self.bytes).map_err(|error| self.mismatch::<T>(error))
+    pub fn view<T: AnyBitPattern>(&self) -> Result<&T> {
+        bytemuck::try_from_bytes(self.bytes()).map_err(|error| self.mismatch::<T>(error))
     }
 
     /// The value as a slice of `T`, in place.
     ///
     /// # Errors
     /// [`Error::View`] when the value's length is no multiple of that of `T`, or when `T` needs an alignment above 16.
-    pub fn view_slice<T: AnyBitPattern>(&self) -> Result<&'a [T]> {
-        bytemuck::try_cast_slice(self.bytes).map_err(|error| self.mismatch::<T>(error))
+    pub fn view_slice<T: AnyBitPattern>(&self) -> Result<&[T]> {
+        bytemuck::try_cast_slice(self.bytes()).map_err(|error| self.mismatch::<T>(error))
     }
 
     fn mismatch<T>(&self, error: PodCastError) -> Error {
         let type_name = std::any::type_name::<T>();
-        Error::View { type_name, len: self.bytes.len(), why: error.to_string() }
+        Error::View { type_name, len: self.bytes().len(), why: error.to_string() }
     }
 }
 
@@ -67,18 +75,32 @@ impl Deref for Value<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.bytes
+        self.bytes()
+    }
+}
+
+impl PartialEq for Value<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Value<'_> {}
+
+impl std::hash::Hash for Value<'_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.bytes().hash(state);
     }
 }
 
 impl AsRef<[u8]> for Value<'_> {
     fn as_ref(&self) -> &[u8] {
-        self.bytes
+        self.bytes()
     }
 }
 
 impl fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Value(b\"{}\")", self.bytes.escape_ascii())
+        write!(f, "Value(b\"{}\")", self.bytes().escape_ascii())
     }
 }

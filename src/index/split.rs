@@ -4,13 +4,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::error::Result;
-use crate::format::directory::{Cell, Entry, MAX_DEPTH};
+use crate::format::directory::{Entry, MAX_DEPTH};
 use crate::format::hash::{Hash, STORED_BITS};
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, stored};
 
 use super::build::Slot;
 use super::edit::Editor;
-use super::{Index, directory_pages, header};
+use super::{Index, header};
 
 /// A directory has at most this many entries a page, so that keys which collide in many bits cannot blow it up.
 const SPARSE: u64 = 8;

@@ -5,8 +5,9 @@ use crate::format::PAGE;
 use crate::format::checksum::Salt;
 use crate::format::record::{CRC_BYTES, Header};
 use crate::format::segment::{HEADER, SegmentHeader, name};
+use crate::sys::Pin;
 
-use super::{Log, Segment};
+use super::{Log, Segment, View};
 
 /// Where the next record goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,23 +43,27 @@ impl Log {
     /// Creates segment `number` and starts the log, or a new epoch of it, there.
     pub(crate) fn begin(&self, number: u64, epoch: u32, prev_end: u64) -> Result<Tail> {
         let segment = self.create(number, epoch, prev_end, 0)?;
-        let segment = self.segments.insert(number, segment);
-        Ok(Tail { position: segment.start() + HEADER, segment: number })
+        let position = segment.start() + HEADER;
+        self.segments.insert(number, segment, &Pin::new());
+        Ok(Tail { position, segment: number })
     }
 
     /// Starts reserving space at `tail`.
     pub(crate) fn draft(&self, tail: Tail) -> Result<Draft<'_>> {
-        let segment = self.segment(tail.segment)?;
+        let pin = Pin::new();
+        let segment = self.view(&pin).segment(tail.segment)?;
         let epoch = segment.header().epoch;
         Ok(Draft { log: self, tail, end: segment.end(), epoch, created: Vec::new() })
     }
+}
 
+impl View<'_> {
     /// Writes one record, given all of its header but the checksum. `fill` puts the value into its place.
     ///
     /// The range was reserved, lies after everything published, and this is the only writer.
     #[inline]
     pub(crate) fn write<R>(
-        &self,
+        self,
         position: u64,
         mut header: Header,
         key: &[u8],
@@ -84,7 +89,7 @@ impl Log {
     }
 
     /// Wipes a reserved range whose record was given up, so that nothing of it can be taken for one later.
-    pub(crate) fn wipe(&self, position: u64, size: u64) -> Result<()> {
+    pub(crate) fn wipe(self, position: u64, size: u64) -> Result<()> {
         let segment = self.segment_at(position)?;
         segment.region().zero(segment.offset(position), usize::try_from(size).expect("reserved"));
         Ok(())
@@ -132,8 +137,9 @@ impl Draft<'_> {
 
     /// Takes the space: from here on the records can be written. Returns where the log will end.
     pub(crate) fn take(self) -> Tail {
+        let pin = Pin::new();
         for segment in self.created {
-            self.log.segments.insert(segment.number(), segment);
+            self.log.segments.insert(segment.number(), segment, &pin);
         }
         self.tail
     }

@@ -5,6 +5,7 @@ mod record;
 mod scan;
 mod segment;
 mod table;
+mod view;
 
 use std::sync::Arc;
 
@@ -12,15 +13,17 @@ pub(crate) use append::Tail;
 pub(crate) use record::Record;
 pub(crate) use scan::Scan;
 pub(crate) use segment::Segment;
+pub(crate) use view::View;
 
 use crate::error::{Error, Result};
 use crate::faults::{Bug, planted};
 use crate::format::StoreId;
 use crate::format::segment::name;
-use crate::sys::{Access, Disk};
+use crate::sys::{Access, Disk, Limbo, Pin};
 use table::SegmentTable;
 
-/// The log of one store, as one handle sees it: each segment is mapped once, when it is first needed, and stays mapped.
+/// The log of one store, as one handle sees it: each segment is mapped once, when it is first needed, and stays
+/// mapped until compaction has taken it away and nobody looks at it any more.
 #[derive(Debug)]
 pub(crate) struct Log {
     disk: Arc<dyn Disk>,
@@ -29,12 +32,22 @@ pub(crate) struct Log {
     shift: u32,
     access: Access,
     segments: SegmentTable,
+    /// Segments that are gone, while someone in this process may still look at them.
+    gone: Limbo<Segment>,
 }
 
 impl Log {
     pub(crate) fn new(disk: Arc<dyn Disk>, id: StoreId, segment_bytes: u64, access: Access) -> Log {
         let shift = segment_bytes.trailing_zeros();
-        Log { disk, id, segment_bytes, shift, access, segments: SegmentTable::new() }
+        Log {
+            disk,
+            id,
+            segment_bytes,
+            shift,
+            access,
+            segments: SegmentTable::new(),
+            gone: Limbo::new(),
+        }
     }
 
     /// Number of the segment that a record at `position` is in.
@@ -43,65 +56,14 @@ impl Log {
         position >> self.shift
     }
 
-    /// The segment that a record at `position` is in.
-    #[inline]
-    pub(crate) fn segment_at(&self, position: u64) -> Result<&Segment> {
-        let number = self.number(position);
-        match self.segments.get(number) {
-            Some(segment) => Ok(segment),
-            None => self.segment(number),
-        }
-    }
-
-    /// Segment `number`, which must exist.
-    #[cold]
-    pub(crate) fn segment(&self, number: u64) -> Result<&Segment> {
-        self.find(number)?.ok_or_else(|| {
-            Error::corrupt(self.disk.root().join(name(number)), 0, "a segment", "no file")
-        })
-    }
-
-    /// Segment `number`, or None when there is no such file.
-    pub(crate) fn find(&self, number: u64) -> Result<Option<&Segment>> {
-        if let Some(segment) = self.segments.get(number) {
-            return Ok(Some(segment));
-        }
-        // The file is looked at before the table grows, so that a damaged number cannot make it huge.
-        let found = Segment::open(&*self.disk, &self.id, self.segment_bytes, number, self.access)?;
-        Ok(found.map(|segment| self.segments.insert(number, segment)))
-    }
-
-    /// The record at `position`, which a slot, a chain or the caller says is there.
-    #[inline]
-    pub(crate) fn record(&self, position: u64) -> Result<Record<'_>> {
-        let segment = self.segment_at(position)?;
-        Record::at(segment, position).ok_or_else(|| {
-            let file = self.disk.root().join(name(segment.number()));
-            Error::corrupt(file, position - segment.start(), "a record", "other bytes")
-        })
-    }
-
-    /// The record at `position` if its segment is mapped; None sends the caller the long way.
-    #[inline]
-    pub(crate) fn mapped(&self, position: u64) -> Option<Record<'_>> {
-        Record::at(self.segments.get(self.number(position))?, position)
-    }
-
-    /// Asks the processor for the memory of the record at `position`, if its segment is mapped.
-    #[inline]
-    pub(crate) fn prefetch(&self, position: u64) {
-        if let Some(segment) = self.segments.get(self.number(position)) {
-            segment.prefetch(position);
-        }
-    }
-
     /// Makes the bytes in `from..to` durable. Only what this handle has mapped can be dirty through it.
     pub(crate) fn sync(&self, from: u64, to: u64) -> Result<()> {
         if from >= to || planted(Bug::SkipLogSync) {
             return Ok(());
         }
+        let pin = Pin::new();
         for number in self.number(from)..=self.number(to - 1) {
-            if let Some(segment) = self.segments.get(number) {
+            if let Some(segment) = self.segments.get(number, &pin) {
                 segment
                     .sync(from, to)
                     .map_err(|e| Error::io("sync", self.disk.root().join(name(number)), e))?;
@@ -115,8 +77,9 @@ impl Log {
         if from >= to {
             return Ok(());
         }
+        let pin = Pin::new();
         for number in self.number(from)..=self.number(to - 1) {
-            if let Some(segment) = self.find(number)? {
+            if let Some(segment) = self.view(&pin).find(number)? {
                 segment.redirty(from, to);
             }
         }
@@ -141,13 +104,29 @@ impl Log {
     /// Unlinks the segments from `number` on, the last one first, and forgets their mappings.
     pub(crate) fn remove_from(&mut self, number: u64) -> Result<()> {
         for number in self.numbers()?.into_iter().rev().take_while(|n| *n >= number) {
-            let name = name(number);
-            self.disk
-                .remove(&name)
-                .map_err(|e| Error::io("remove", self.disk.root().join(&name), e))?;
+            self.remove(number)?;
         }
         self.segments.forget_from(number);
         Ok(())
+    }
+
+    fn remove(&self, number: u64) -> Result<()> {
+        let name = name(number);
+        self.disk.remove(&name).map_err(|e| Error::io("remove", self.disk.root().join(&name), e))
+    }
+
+    /// Unlinks a segment that nothing leads to any more. Who looks at it in this process keeps its mapping, and so does every
+    /// other process.
+    pub(crate) fn retire(&self, number: u64) -> Result<()> {
+        self.remove(number)?;
+        self.segments.take_away(number, &self.gone);
+        Ok(())
+    }
+
+    /// Lets go of the mappings of segments that are gone, as far as nobody looks at them any more.
+    pub(crate) fn let_go(&self, exists: impl Fn(u64) -> bool) {
+        self.segments.take_away_all(|number| !exists(number), &self.gone);
+        self.gone.collect();
     }
 
     /// Forgets the mappings of segments from `number` on, whose files are about to be replaced.

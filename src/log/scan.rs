@@ -3,12 +3,12 @@
 use crate::error::Result;
 use crate::format::segment::HEADER;
 
-use super::{Log, Record, Segment};
+use super::{Record, Segment, View};
 
 /// A walk over the records of the log in the order in which they were written.
 #[derive(Debug)]
 pub(crate) struct Scan<'a> {
-    log: &'a Log,
+    log: View<'a>,
     segment: &'a Segment,
     /// The segment that follows, and whether it has been looked for.
     successor: Option<Option<&'a Segment>>,
@@ -17,7 +17,7 @@ pub(crate) struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     /// Starts at `position`, which is the start of a record or the end of the log, in segment `number`.
-    pub(crate) fn new(log: &'a Log, number: u64, position: u64) -> Result<Scan<'a>> {
+    pub(crate) fn new(log: View<'a>, number: u64, position: u64) -> Result<Scan<'a>> {
         Ok(Scan { log, segment: log.segment(number)?, successor: None, position })
     }
 
@@ -66,7 +66,7 @@ impl<'a> Scan<'a> {
         if let Some(known) = self.successor {
             return Ok(known);
         }
-        let found = self.log.find(self.log.after(self.segment))?;
+        let found = self.log.find(self.log.log.after(self.segment))?;
         self.successor = Some(found);
         Ok(found)
     }

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use crate::sys::{Limbo, Pin, Shelf};
+
 use super::segment::Segment;
 
 /// Segments that the table has room for from the start.
@@ -9,7 +11,7 @@ const FIRST: u64 = 256;
 const FIRST_CELLS: usize = 256;
 const BUCKETS: usize = 48;
 
-type Cell = OnceLock<Box<Segment>>;
+type Cell = Shelf<Segment>;
 
 /// The first segments are found at once; bucket k holds the next `FIRST << k`, and is made when the first of them is.
 #[derive(Debug)]
@@ -28,19 +30,19 @@ fn place(number: u64) -> (usize, usize) {
 impl SegmentTable {
     pub(super) fn new() -> SegmentTable {
         SegmentTable {
-            first: Box::new([const { OnceLock::new() }; FIRST_CELLS]),
+            first: Box::new([const { Shelf::new() }; FIRST_CELLS]),
             buckets: [const { OnceLock::new() }; BUCKETS],
         }
     }
 
     #[inline]
-    pub(super) fn get(&self, number: u64) -> Option<&Segment> {
+    pub(super) fn get<'p>(&'p self, number: u64, pin: &'p Pin) -> Option<&'p Segment> {
         #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
         let cell = match self.first.get(number as usize) {
             Some(cell) => cell,
             None => self.further(number)?,
         };
-        cell.get().map(|segment| &**segment)
+        cell.get(pin)
     }
 
     #[cold]
@@ -50,30 +52,46 @@ impl SegmentTable {
     }
 
     /// Keeps `segment`, unless another thread was first; returns the one that is kept.
-    pub(super) fn insert(&self, number: u64, segment: Segment) -> &Segment {
+    pub(super) fn insert<'p>(&'p self, number: u64, segment: Segment, pin: &'p Pin) -> &'p Segment {
         let cell = match usize::try_from(number).ok().and_then(|at| self.first.get(at)) {
             Some(cell) => cell,
             None => {
                 let (k, index) = place(number);
-                let empty = || (0..FIRST << k).map(|_| OnceLock::new()).collect();
+                let empty = || (0..FIRST << k).map(|_| Shelf::new()).collect();
                 &self.buckets[k].get_or_init(empty)[index]
             }
         };
-        cell.get_or_init(|| Box::new(segment))
+        cell.fill(Box::new(segment), pin)
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        let further = self.buckets.iter().filter_map(OnceLock::get);
+        self.first.iter().chain(further.flat_map(|bucket| bucket.iter()))
+    }
+
+    /// Takes one segment away.
+    pub(super) fn take_away(&self, number: u64, limbo: &Limbo<Segment>) {
+        let first = usize::try_from(number).ok().and_then(|at| self.first.get(at));
+        if let Some(cell) = first.or_else(|| self.further(number)) {
+            cell.empty(limbo);
+        }
+    }
+
+    /// Takes the segments away of which `is_gone` says so.
+    pub(super) fn take_away_all(&self, is_gone: impl Fn(u64) -> bool, limbo: &Limbo<Segment>) {
+        let pin = Pin::new();
+        for cell in self.cells() {
+            if cell.get(&pin).is_some_and(|segment| is_gone(segment.number())) {
+                cell.empty(limbo);
+            }
+        }
     }
 
     /// Forgets the segments from `number` on.
     pub(super) fn forget_from(&mut self, number: u64) {
-        let cells = self.first.iter_mut().chain(
-            self.buckets
-                .iter_mut()
-                .filter_map(OnceLock::get_mut)
-                .flat_map(|bucket| bucket.iter_mut()),
-        );
-        for cell in cells {
-            if cell.get().is_some_and(|segment| segment.number() >= number) {
-                cell.take();
-            }
+        let further = self.buckets.iter_mut().filter_map(OnceLock::get_mut);
+        for cell in self.first.iter_mut().chain(further.flat_map(|bucket| bucket.iter_mut())) {
+            cell.clear_if(|segment| segment.number() >= number);
         }
     }
 }

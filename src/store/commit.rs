@@ -6,9 +6,10 @@ use crate::format::meta::Counters;
 use crate::format::record::{Header, Kind};
 use crate::log::Tail;
 use crate::options::Durability;
+use crate::sys::Pin;
 
 use super::plan::Plan;
-use super::{CATALOGUE, DEFAULT_TABLE, Engine, Op, Writer, WriterHalf};
+use super::{CATALOGUE, DEFAULT_TABLE, Engine, Op, Reader, Writer, WriterHalf};
 
 impl Engine {
     /// Commits `ops` as one batch and returns the position at which they are visible.
@@ -73,26 +74,30 @@ impl Engine {
                 known = op.table;
             }
         }
-        let new_keys = self.plan(writer, ops)?;
+        let pin = Pin::new();
+        let reader = self.reader(&pin);
+        let new_keys = reader.plan(writer, ops)?;
         let Some(last) = writer.plans.plans.iter().rposition(|plan| !plan.skip) else {
             return Ok(writer.counters.position);
         };
         writer.editor.ensure(&self.index, new_keys)?;
         let mut plans = std::mem::take(&mut writer.plans.plans);
-        let result = self.append(writer, &mut plans, ops, last);
+        let result = reader.append(writer, &mut plans, ops, last);
         writer.plans.plans = plans;
         result
     }
+}
 
+impl Reader<'_> {
     fn append(
-        &self,
+        self,
         writer: &mut Writer,
         plans: &mut [Plan],
         ops: &[Op<'_>],
         last: usize,
     ) -> Result<u64> {
         // Invariant I1: space for the whole batch before its first byte.
-        let tail = self.reserve(writer, plans)?;
+        let tail = self.engine.reserve(writer, plans)?;
         reach(Point::SpaceReserved);
         for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
             if !plan.skip {
@@ -106,13 +111,15 @@ impl Engine {
         writer.unfinished = true;
         let mut counters = writer.counters;
         for (plan, op) in plans.iter().zip(ops).filter(|(plan, _)| !plan.skip) {
-            self.apply(writer, plan)?;
+            self.engine.apply(writer, plan)?;
             count(&mut counters, plan, op.table, op.value.is_some());
         }
-        self.publish(writer, counters);
+        self.engine.publish(writer, counters);
         Ok(writer.counters.position)
     }
+}
 
+impl Engine {
     /// Reserves log space for all records; on failure everything is as before, or else the handle is poisoned.
     pub(super) fn reserve(&self, writer: &Writer, plans: &mut [Plan]) -> Result<Tail> {
         let mut draft = self.log.draft(writer.tail)?;

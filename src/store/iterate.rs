@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::log::Record;
 
-use super::Engine;
+use super::Reader;
 
 /// Records that are fetched ahead.
 const AHEAD: usize = 16;
@@ -27,19 +27,19 @@ impl Walk {
     }
 
     /// The next key that has a value.
-    pub(crate) fn next<'a>(&mut self, engine: &'a Engine) -> Option<Result<Record<'a>>> {
+    pub(crate) fn next<'p>(&mut self, reader: Reader<'p>) -> Option<Result<Record<'p>>> {
         loop {
             while let Some((_, position)) = self.slots.get(self.done).copied() {
                 if let Some((_, ahead)) = self.slots.get(self.done + AHEAD) {
-                    engine.log.prefetch(*ahead);
+                    reader.log.prefetch(*ahead);
                 }
                 self.done += 1;
-                if let Some(found) = self.resolve(engine, position).transpose() {
+                if let Some(found) = self.resolve(reader, position).transpose() {
                     return Some(found);
                 }
             }
             let from = self.next?;
-            match engine.index.walk(from, self.at, &mut self.slots) {
+            match reader.engine.index.walk(from, self.at, &mut self.slots) {
                 Ok(next) => self.next = next,
                 Err(error) => {
                     self.next = None;
@@ -48,16 +48,16 @@ impl Walk {
             }
             self.done = 0;
             for (_, position) in self.slots.iter().take(AHEAD) {
-                engine.log.prefetch(*position);
+                reader.log.prefetch(*position);
             }
         }
     }
 
-    fn resolve<'a>(&self, engine: &'a Engine, position: u64) -> Result<Option<Record<'a>>> {
-        let record = engine.log.record(position)?;
+    fn resolve<'p>(&self, reader: Reader<'p>, position: u64) -> Result<Option<Record<'p>>> {
+        let record = reader.log.record(position)?;
         if record.header().table != self.table {
             return Ok(None);
         }
-        engine.visible(record, self.at)
+        reader.visible(record, self.at)
     }
 }

@@ -5,19 +5,19 @@ use crate::error::Result;
 use crate::format::hash::Hash;
 use crate::index::{First, Probe};
 
-use super::{Engine, Found};
+use super::{Found, Reader};
 
 /// Keys that are in flight at once.
 pub(super) const GROUP: usize = 32;
 
-impl Engine {
+impl<'p> Reader<'p> {
     /// The values of `keys` in `table` as of `at`, in their order.
-    pub(crate) fn get_many<'a, K: AsRef<[u8]>>(
-        &'a self,
+    pub(crate) fn get_many<K: AsRef<[u8]>>(
+        self,
         table: u32,
         keys: &[K],
         at: u64,
-        mut each: impl FnMut(Option<Found<'a>>),
+        mut each: impl FnMut(Option<Found<'p>>),
     ) -> Result<()> {
         for group in keys.chunks(GROUP) {
             self.get_group(table, group, at, &mut each)?;
@@ -25,32 +25,32 @@ impl Engine {
         Ok(())
     }
 
-    fn get_group<'a, K: AsRef<[u8]>>(
-        &'a self,
+    fn get_group<K: AsRef<[u8]>>(
+        self,
         table: u32,
         keys: &[K],
         at: u64,
-        each: &mut impl FnMut(Option<Found<'a>>),
+        each: &mut impl FnMut(Option<Found<'p>>),
     ) -> Result<()> {
         let mut hashes = [Hash(0); GROUP];
         let mut probes = [None::<Probe>; GROUP];
         let mut firsts = [First::Unsure; GROUP];
         for ((key, hash), probe) in keys.iter().zip(&mut hashes).zip(&mut probes) {
-            *hash = self.hasher.hash(table, key.as_ref());
-            let begun = self.index.begin(*hash);
-            self.index.prefetch_entry(&begun);
+            *hash = self.engine.hasher.hash(table, key.as_ref());
+            let begun = self.engine.index.begin(*hash);
+            self.engine.index.prefetch_entry(&begun);
             *probe = Some(begun);
         }
         let used = &mut probes[..keys.len()];
         for probe in used.iter_mut() {
-            *probe = probe.and_then(|probe| self.index.enter(probe));
+            *probe = probe.and_then(|probe| self.engine.index.enter(probe));
             if let Some(probe) = probe {
-                self.index.prefetch_page(probe);
+                self.engine.index.prefetch_page(probe);
             }
         }
         for (probe, first) in used.iter().zip(&mut firsts) {
             if let Some(probe) = probe {
-                *first = self.index.first(probe, at);
+                *first = self.engine.index.first(probe, at);
                 if let First::Candidate(_, position) = *first {
                     self.log.prefetch(position);
                 }

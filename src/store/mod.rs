@@ -31,7 +31,7 @@ pub(crate) use background::Background;
 pub(crate) use batch::{Op, check};
 pub use figures::Stats;
 pub(crate) use iterate::Walk;
-pub(crate) use read::Found;
+pub(crate) use read::{Found, Reader};
 pub(crate) use tables::{CATALOGUE, DEFAULT_TABLE};
 pub use verify::{Damage, Verification};
 

@@ -13,7 +13,7 @@ use crate::format::meta::{BYTES, Clean};
 use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Options;
-use crate::sys::{Access, Disk, ForkGuard, LockKind, process_id};
+use crate::sys::{Access, Disk, ForkGuard, LockKind, Pin, process_id};
 
 use super::background::Background;
 use super::create::{LOCK, META, create};
@@ -156,7 +156,7 @@ impl Engine {
         cells.end_split();
         let tail = Tail { position: counters.position, segment: counters.segment };
         // The one segment that must be there for the log to go on.
-        self.log.segment(tail.segment)?;
+        self.log.view(&Pin::new()).segment(tail.segment)?;
         Ok(Recovered { tail, counters, editor: Editor::new(counters.pages) })
     }
 }

@@ -7,7 +7,7 @@ use crate::index::{First, Place, Probe};
 use crate::log::Record;
 
 use super::many::GROUP;
-use super::{Engine, Op, Writer};
+use super::{Op, Reader, Writer};
 
 /// What one operation will do. Kept between commits for its memory.
 #[derive(Clone, Copy, Debug)]
@@ -86,23 +86,23 @@ impl Plans {
     }
 }
 
-impl Engine {
+impl Reader<'_> {
     /// Plans all operations but for the positions; returns how many keys are new to the index.
-    pub(super) fn plan(&self, writer: &mut Writer, ops: &[Op<'_>]) -> Result<usize> {
+    pub(super) fn plan(self, writer: &mut Writer, ops: &[Op<'_>]) -> Result<usize> {
         let mut plans = std::mem::take(&mut writer.plans);
         let result = self.plan_into(writer, &mut plans, ops);
         writer.plans = plans;
         result
     }
 
-    fn plan_into(&self, writer: &Writer, plans: &mut Plans, ops: &[Op<'_>]) -> Result<usize> {
+    fn plan_into(self, writer: &Writer, plans: &mut Plans, ops: &[Op<'_>]) -> Result<usize> {
         plans.plans.clear();
         if let [op] = ops {
             let plan = self.plan_single(writer, op)?;
             plans.plans.push(plan);
             return Ok(usize::from(!plan.skip && plan.place.is_none()));
         }
-        let hashes = ops.iter().map(|op| Plan::new(self.hasher.hash(op.table, op.key)));
+        let hashes = ops.iter().map(|op| Plan::new(self.engine.hasher.hash(op.table, op.key)));
         plans.plans.extend(hashes);
         plans.skip_overwritten(ops);
         let mut new_keys = 0;
@@ -120,23 +120,23 @@ impl Engine {
 
     /// Has a first look at the pages of a group of operations, and brings the records they lead to into the caches, as
     /// `get_many` does.
-    fn look(&self, plans: &[Plan], reference: u64) -> [Look; GROUP] {
+    fn look(self, plans: &[Plan], reference: u64) -> [Look; GROUP] {
         let mut looks = [const { (None, First::Unsure) }; GROUP];
         for (plan, (probe, _)) in plans.iter().zip(&mut looks) {
-            let begun = self.index.begin(plan.hash);
-            self.index.prefetch_entry(&begun);
+            let begun = self.engine.index.begin(plan.hash);
+            self.engine.index.prefetch_entry(&begun);
             *probe = Some(begun);
         }
         let used = &mut looks[..plans.len()];
         for (probe, _) in used.iter_mut() {
-            *probe = probe.and_then(|probe| self.index.enter(probe));
+            *probe = probe.and_then(|probe| self.engine.index.enter(probe));
             if let Some(probe) = probe {
-                self.index.prefetch_page(probe);
+                self.engine.index.prefetch_page(probe);
             }
         }
         for (probe, first) in used.iter_mut() {
             if let Some(probe) = probe {
-                *first = self.index.first(probe, reference);
+                *first = self.engine.index.first(probe, reference);
                 if let First::Candidate(_, position) = *first {
                     self.log.prefetch(position);
                 }
@@ -146,14 +146,15 @@ impl Engine {
     }
 
     /// Finds what one operation replaces, from a first look at its page or the long way.
-    fn plan_one(&self, writer: &Writer, plan: &mut Plan, op: &Op<'_>, look: &Look) -> Result<()> {
+    fn plan_one(self, writer: &Writer, plan: &mut Plan, op: &Op<'_>, look: &Look) -> Result<()> {
         plan.size = record::size(op.key.len(), op.value_len());
         if !self.plan_quickly(writer, plan, op, look) {
             let reference = writer.tail.position;
-            let found = writer.editor.locate(&self.index, plan.hash, reference, |position| {
-                let record = self.log.record(position)?;
-                Ok(record.is(op.table, op.key).then_some(record))
-            })?;
+            let found =
+                writer.editor.locate(&self.engine.index, plan.hash, reference, |position| {
+                    let record = self.log.record(position)?;
+                    Ok(record.is(op.table, op.key).then_some(record))
+                })?;
             if let Some((place, record)) = found {
                 plan.replaces(place, &record);
             }
@@ -164,7 +165,7 @@ impl Engine {
 
     /// The same if the first look settles it; false if it does not.
     #[inline]
-    fn plan_quickly(&self, writer: &Writer, plan: &mut Plan, op: &Op<'_>, look: &Look) -> bool {
+    fn plan_quickly(self, writer: &Writer, plan: &mut Plan, op: &Op<'_>, look: &Look) -> bool {
         match look {
             (Some(probe), First::Absent(word)) => {
                 plan.vacant = (*word != 0).then(|| writer.editor.place(probe, *word));
@@ -184,11 +185,11 @@ impl Engine {
     }
 
     /// A plan for one operation by itself.
-    pub(super) fn plan_single(&self, writer: &Writer, op: &Op<'_>) -> Result<Plan> {
-        let mut plan = Plan::new(self.hasher.hash(op.table, op.key));
-        let probe = self.index.enter(self.index.begin(plan.hash));
+    pub(super) fn plan_single(self, writer: &Writer, op: &Op<'_>) -> Result<Plan> {
+        let mut plan = Plan::new(self.engine.hasher.hash(op.table, op.key));
+        let probe = self.engine.index.enter(self.engine.index.begin(plan.hash));
         let reference = writer.tail.position;
-        let first = probe.map_or(First::Unsure, |probe| self.index.first(&probe, reference));
+        let first = probe.map_or(First::Unsure, |probe| self.engine.index.first(&probe, reference));
         self.plan_one(writer, &mut plan, op, &(probe, first))?;
         Ok(plan)
     }

@@ -5,6 +5,7 @@ use crate::format::PAGE;
 use crate::format::meta::{Counters, cell};
 use crate::format::position::ALIGN;
 use crate::format::segment::HEADER;
+use crate::sys::Pin;
 
 use super::Engine;
 
@@ -13,7 +14,8 @@ impl Engine {
     pub(super) fn check_cells(&self, counters: &Counters) -> Result<()> {
         let cells = &self.cells;
         let (committed, durable) = (cells.committed(), cells.durable());
-        let segment = self.log.segment(counters.segment)?;
+        let pin = Pin::new();
+        let segment = self.log.view(&pin).segment(counters.segment)?;
         let inside = segment.start() + HEADER..=segment.end();
         let pages = self.index.bytes()? / PAGE;
         let watermark = u64::from(cells.watermark());

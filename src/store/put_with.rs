@@ -2,14 +2,15 @@
 
 use crate::error::Result;
 use crate::format::record;
-use crate::log::Log;
+use crate::log::View;
+use crate::sys::Pin;
 
 use super::commit::{count, header};
 use super::{Engine, Op};
 
 /// Wipes a record's bytes unless it was finished: the caller's closure may panic.
 struct Wipe<'a> {
-    log: &'a Log,
+    log: View<'a>,
     position: u64,
     size: u64,
     finished: bool,
@@ -38,7 +39,9 @@ impl Engine {
         self.prepare(half, &mut writer)?;
         self.require_table(&mut writer, table)?;
         let op = Op { table, key, value: Some(&[]) };
-        let mut plan = self.plan_single(&writer, &op)?;
+        let pin = Pin::new();
+        let reader = self.reader(&pin);
+        let mut plan = reader.plan_single(&writer, &op)?;
         plan.size = record::size(key.len(), len);
         writer.editor.ensure(&self.index, 1)?;
         let plans = std::slice::from_mut(&mut plan);
@@ -50,8 +53,8 @@ impl Engine {
             writer.tail = crate::log::Tail { position: plan.position, segment: tail.segment };
         }
         let mut wipe =
-            Wipe { log: &self.log, position: plan.position, size: plan.size, finished: false };
-        self.log.write(plan.position, header, key, fill)?;
+            Wipe { log: reader.log, position: plan.position, size: plan.size, finished: false };
+        reader.log.write(plan.position, header, key, fill)?;
         wipe.finished = true;
         writer.tail = tail;
         writer.unfinished = true;

@@ -3,20 +3,42 @@
 use crate::error::{Error, Result};
 use crate::format::hash::Hash;
 use crate::index::{First, Probe};
-use crate::log::Record;
+use crate::log::{Record, View};
+use crate::sys::Pin;
 
 use super::Engine;
 
 /// A key's version that is visible: key and value in the mapping.
 pub(crate) type Found<'a> = Record<'a>;
 
+/// An engine and a pin: what is read stays mapped as long as both are borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'p> {
+    pub(super) engine: &'p Engine,
+    pub(super) log: View<'p>,
+}
+
 impl Engine {
+    /// Reading under `pin`.
+    #[inline]
+    pub(crate) fn reader<'p>(&'p self, pin: &'p Pin) -> Reader<'p> {
+        Reader { engine: self, log: self.log.view(pin) }
+    }
+
+    #[cold]
+    pub(super) fn damaged(&self, record: &Record<'_>, expected: &str) -> Error {
+        let (name, offset) = record.place();
+        Error::corrupt(self.file(&name), offset, expected, "other bytes")
+    }
+}
+
+impl<'p> Reader<'p> {
     /// The value of `key` in `table` as of commit position `at`.
     #[inline]
-    pub(crate) fn get(&self, table: u32, key: &[u8], at: u64) -> Result<Option<Found<'_>>> {
-        let hash = self.hasher.hash(table, key);
-        if let Some(probe) = self.index.enter(self.index.begin(hash)) {
-            let first = self.index.first(&probe, at);
+    pub(crate) fn get(self, table: u32, key: &[u8], at: u64) -> Result<Option<Found<'p>>> {
+        let hash = self.engine.hasher.hash(table, key);
+        if let Some(probe) = self.engine.index.enter(self.engine.index.begin(hash)) {
+            let first = self.engine.index.first(&probe, at);
             if let Some(found) = self.conclude(&probe, first, table, key, at) {
                 return Ok(found);
             }
@@ -27,19 +49,19 @@ impl Engine {
     /// Ends a lookup whose first look at the page settles it, as nearly all do; None sends the caller the long way.
     #[inline]
     pub(super) fn conclude(
-        &self,
+        self,
         probe: &Probe,
         first: First,
         table: u32,
         key: &[u8],
         at: u64,
-    ) -> Option<Option<Found<'_>>> {
+    ) -> Option<Option<Found<'p>>> {
         let First::Candidate(_, position) = first else {
             return matches!(first, First::Absent(_)).then_some(None);
         };
         let record = self.log.mapped(position)?;
-        let plain = position < at && record.is_plain() && !self.verify_on_read;
-        if !plain || !record.is(table, key) || self.index.moved(probe, false) {
+        let plain = position < at && record.is_plain() && !self.engine.verify_on_read;
+        if !plain || !record.is(table, key) || self.engine.index.moved(probe, false) {
             return None;
         }
         Some(record.is_put().then_some(record))
@@ -48,13 +70,13 @@ impl Engine {
     /// The same with everything that may come in between: pages to map, colliding tags, chains, older versions.
     #[cold]
     pub(super) fn get_hashed(
-        &self,
+        self,
         hash: Hash,
         table: u32,
         key: &[u8],
         at: u64,
-    ) -> Result<Option<Found<'_>>> {
-        let newest = self.index.lookup(hash, at, |position| {
+    ) -> Result<Option<Found<'p>>> {
+        let newest = self.engine.index.lookup(hash, at, |position| {
             let record = self.log.record(position)?;
             Ok(record.is(table, key).then_some(record))
         })?;
@@ -66,11 +88,7 @@ impl Engine {
 
     /// Walks from a version back to the newest one that is visible at `at`; None if that is a tombstone or there is none.
     #[inline]
-    pub(super) fn visible<'a>(
-        &'a self,
-        mut record: Record<'a>,
-        at: u64,
-    ) -> Result<Option<Found<'a>>> {
+    pub(super) fn visible(self, mut record: Record<'p>, at: u64) -> Result<Option<Found<'p>>> {
         while record.version() >= at {
             let prev = record.header().prev;
             if prev == 0 {
@@ -78,19 +96,13 @@ impl Engine {
             }
             if prev >= record.position() {
                 // A chain only ever leads back, so that a damaged one cannot be a circle.
-                return Err(self.damaged(&record, "a position before the record's own"));
+                return Err(self.engine.damaged(&record, "a position before the record's own"));
             }
             record = self.log.record(prev)?;
         }
-        if self.verify_on_read && !record.verify() {
-            return Err(self.damaged(&record, "a record with a valid checksum"));
+        if self.engine.verify_on_read && !record.verify() {
+            return Err(self.engine.damaged(&record, "a record with a valid checksum"));
         }
         Ok(record.is_put().then_some(record))
-    }
-
-    #[cold]
-    pub(super) fn damaged(&self, record: &Record<'_>, expected: &str) -> Error {
-        let (name, offset) = record.place();
-        Error::corrupt(self.file(&name), offset, expected, "other bytes")
     }
 }

@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::format::meta::Counters;
 use crate::format::segment;
 use crate::index::Editor;
-use crate::log::{Log, Record, Scan, Tail};
+use crate::log::{Record, Scan, Tail, View};
+use crate::sys::Pin;
 
 use super::checkpoint::{self, load_newest};
 use super::commit::count;
@@ -56,7 +57,7 @@ impl Engine {
         })?;
         let counters = header.counters;
         let start = Tail { position: counters.position, segment: counters.segment };
-        let (end, next) = end_of(&self.log, start)?;
+        let (end, next) = end_of(self.log.view(&Pin::new()), start)?;
         self.check_durable(end, next)?;
         self.cells.set_checkpoint(counters.position);
         let suspect = self.cells.suspect();
@@ -104,7 +105,7 @@ impl Engine {
         // A recovery calls the log durable up to where the segment that it begins does.
         let number = durable / self.superblock.segment_bytes;
         let begins = durable % self.superblock.segment_bytes == segment::HEADER
-            && self.log.find(number)?.is_some();
+            && self.log.view(&Pin::new()).find(number)?.is_some();
         if durable <= end.position || begins && durable <= next.position {
             return Ok(());
         }
@@ -123,7 +124,8 @@ impl Engine {
         limit: u64,
         mut counters: Counters,
     ) -> Result<(Tail, Counters)> {
-        let mut scan = Scan::new(&self.log, start.segment, start.position)?;
+        let pin = Pin::new();
+        let mut scan = Scan::new(self.log.view(&pin), start.segment, start.position)?;
         let mut end = start;
         let mut batch = Vec::new();
         while scan.position() < limit
@@ -149,11 +151,13 @@ impl Engine {
         let header = record.header();
         let (table, key) = (header.table, record.key());
         let hash = self.hasher.hash(table, key);
+        let pin = Pin::new();
+        let log = self.log.view(&pin);
         let found = editor.locate(&self.index, hash, record.position(), |position| {
             if position == record.position() {
                 return Ok(Some(position));
             }
-            Ok(self.log.record(position)?.is(table, key).then_some(position))
+            Ok(log.record(position)?.is(table, key).then_some(position))
         })?;
         match found {
             Some((_, position)) if position >= record.position() => {}
@@ -165,7 +169,7 @@ impl Engine {
         }
         let prev_size = match header.prev {
             0 => 0,
-            prev => self.log.record(prev)?.header().size(),
+            prev => log.record(prev)?.header().size(),
         };
         let plan = Plan {
             prev_size,
@@ -181,7 +185,7 @@ impl Engine {
     /// Ends the log's epoch at `end`: what a crash left after it, in this segment or a later one, can never be read again,
     /// since the log goes on in a new segment whose records have another checksum (invariant I3).
     fn seal(&mut self, end: Tail) -> Result<Tail> {
-        let old = *self.log.segment(end.segment)?.header();
+        let old = *self.log.view(&Pin::new()).segment(end.segment)?.header();
         let first = end.segment * self.superblock.segment_bytes + segment::HEADER;
         let next = end.segment + old.bytes.div_ceil(self.superblock.segment_bytes);
         let epoch = old.epoch.checked_add(1).ok_or_else(|| {
@@ -196,7 +200,7 @@ impl Engine {
         }
         let tail = self.log.begin(next, epoch, end.position)?;
         // Best effort: on a file system that cannot give blocks back they are merely unused.
-        let _ = self.log.segment(end.segment)?.release_after(end.position);
+        let _ = self.log.view(&Pin::new()).segment(end.segment)?.release_after(end.position);
         Ok(tail)
     }
 
@@ -219,7 +223,7 @@ fn at(counters: Counters, tail: Tail, editor: &Editor) -> Counters {
 
 /// Where the last complete batch ends, and where the next one would begin: that is in another segment if a recovery has begun
 /// one there and no commit followed.
-fn end_of(log: &Log, start: Tail) -> Result<(Tail, Tail)> {
+fn end_of(log: View<'_>, start: Tail) -> Result<(Tail, Tail)> {
     let mut scan = Scan::new(log, start.segment, start.position)?;
     let (mut end, mut next) = (start, start);
     let mut between = true;

@@ -1,6 +1,7 @@
 //! Tables: keyspaces of their own, in one index and one log. A catalogue, itself a table, maps names to ids.
 
 use crate::error::{Error, Result};
+use crate::sys::Pin;
 
 use super::{Engine, Op, Walk, Writer};
 
@@ -40,7 +41,8 @@ fn check_name(name: &str) -> Result<()> {
 
 impl Engine {
     fn catalogue_id(&self, key: &[u8], at: u64) -> Result<Option<u32>> {
-        let Some(record) = self.get(CATALOGUE, key, at)? else { return Ok(None) };
+        let pin = Pin::new();
+        let Some(record) = self.reader(&pin).get(CATALOGUE, key, at)? else { return Ok(None) };
         match <[u8; 4]>::try_from(record.value()) {
             Ok(id) => Ok(Some(u32::from_le_bytes(id))),
             Err(_) => Err(self.damaged(&record, "a table id of four bytes")),
@@ -55,7 +57,9 @@ impl Engine {
 
     /// The name of table `id` as of `at`; None if it does not exist.
     pub(crate) fn table_name(&self, id: u32, at: u64) -> Result<Option<String>> {
-        let Some(record) = self.get(CATALOGUE, &id_key(id), at)? else { return Ok(None) };
+        let pin = Pin::new();
+        let found = self.reader(&pin).get(CATALOGUE, &id_key(id), at)?;
+        let Some(record) = found else { return Ok(None) };
         match String::from_utf8(record.value().to_vec()) {
             Ok(name) => Ok(Some(name)),
             Err(_) => Err(self.damaged(&record, "a table name in UTF-8")),
@@ -123,7 +127,8 @@ impl Engine {
     fn delete_all(&self, writer: &mut Writer, name: &str, id: u32, at: u64) -> Result<u64> {
         let mut ops = Vec::new();
         let mut walk = Walk::new(id, at);
-        while let Some(record) = walk.next(self).transpose()? {
+        let pin = Pin::new();
+        while let Some(record) = walk.next(self.reader(&pin)).transpose()? {
             ops.push(Op { table: id, key: record.key(), value: None });
         }
         let (name_key, id_key) = (name_key(name), id_key(id));

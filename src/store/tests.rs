@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::commit::header;
 use super::{DEFAULT_TABLE, Engine, Op};
 use crate::options::Options;
+use crate::sys::Pin;
 use crate::sys::sim::SimDisk;
 
 fn open(disk: &SimDisk) -> Engine {
@@ -18,7 +19,8 @@ fn put(engine: &Engine, key: &[u8], value: &[u8]) {
 }
 
 fn get(engine: &Engine, key: &[u8]) -> Option<Vec<u8>> {
-    let found = engine.get(DEFAULT_TABLE, key, engine.committed()).expect("sound");
+    let pin = Pin::new();
+    let found = engine.reader(&pin).get(DEFAULT_TABLE, key, engine.committed()).expect("sound");
     found.map(|record| record.value().to_vec())
 }
 
@@ -28,10 +30,12 @@ fn stop_before_the_index(engine: &Engine, key: &[u8], value: &[u8]) {
     let mut writer = half.lock();
     engine.prepare(half, &mut writer).expect("space");
     let op = Op { table: DEFAULT_TABLE, key, value: Some(value) };
-    let mut plan = engine.plan_single(&writer, &op).expect("sound");
+    let pin = Pin::new();
+    let reader = engine.reader(&pin);
+    let mut plan = reader.plan_single(&writer, &op).expect("sound");
     let tail = engine.reserve(&writer, std::slice::from_mut(&mut plan)).expect("space");
     let header = header(&plan, &op, true);
-    let written = engine.log.write(plan.position, header, key, |to| to.copy_from_slice(value));
+    let written = reader.log.write(plan.position, header, key, |to| to.copy_from_slice(value));
     written.expect("reserved");
     writer.tail = tail;
     writer.unfinished = true;

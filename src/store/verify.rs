@@ -10,7 +10,7 @@ use crate::format::meta::{Clean, Counters};
 use crate::format::position::Position;
 use crate::format::{PAGE, segment};
 use crate::log::{Log, Scan, Tail};
-use crate::sys::Access;
+use crate::sys::{Access, Pin};
 
 use super::checkpoint::load;
 use super::locks::is_locked;
@@ -117,7 +117,8 @@ impl Engine {
         // Mappings of its own: a segment after the last commit may be replaced before the log gets there.
         let (id, bytes) = (self.superblock.id, self.superblock.segment_bytes);
         let log = Log::new(Arc::clone(&self.disk), id, bytes, Access::Read);
-        let mut scan = match Scan::new(&log, start.segment, start.position) {
+        let pin = Pin::new();
+        let mut scan = match Scan::new(log.view(&pin), start.segment, start.position) {
             Ok(scan) => scan,
             Err(error) => return report.absorb(error),
         };
@@ -188,7 +189,9 @@ impl Engine {
         at: u64,
         report: &mut Verification,
     ) -> Result<()> {
-        let record = match self.log.record(position) {
+        let pin = Pin::new();
+        let reader = self.reader(&pin);
+        let record = match reader.log.record(position) {
             Ok(record) => record,
             Err(error) => return report.absorb(error),
         };
@@ -203,7 +206,7 @@ impl Engine {
                 "another key",
             );
         }
-        match self.visible(record, at) {
+        match reader.visible(record, at) {
             Ok(Some(_)) => report.entries += u64::from(header.table != CATALOGUE),
             Ok(None) => {}
             Err(error) => report.absorb(error)?,

@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 pub(crate) use fork::ForkGuard;
 pub(crate) use mark::Mark;
+pub(crate) use pin::{Limbo, Pin, Pinned, Shelf};
 pub(crate) use real::open_real;
 pub(crate) use region::{Region, prefetch};
 

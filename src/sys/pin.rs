@@ -224,6 +224,18 @@ impl<T> Shelf<T> {
     }
 }
 
+impl<T> Shelf<T> {
+    /// Frees what is here if it is what the caller wants to be rid of. Nobody else can look at it now.
+    pub(crate) fn clear_if(&mut self, unwanted: impl FnOnce(&T) -> bool) {
+        let at = NonNull::new(*self.0.get_mut());
+        // SAFETY: it came from a box in `fill`, and the shelf is borrowed by nobody else.
+        if let Some(at) = at.filter(|at| unwanted(unsafe { at.as_ref() })) {
+            *self.0.get_mut() = null_mut();
+            drop(Doomed(at));
+        }
+    }
+}
+
 impl<T> Drop for Shelf<T> {
     fn drop(&mut self) {
         if let Some(at) = NonNull::new(*self.0.get_mut()) {
@@ -290,30 +302,66 @@ impl<T> Limbo<T> {
     }
 }
 
-/// Bytes that a pin keeps from being freed, together with that pin.
+/// Bytes that were found under a pin, together with that pin, or bytes that somebody else keeps.
+#[derive(Debug)]
 pub(crate) struct Pinned<'a> {
     bytes: NonNull<[u8]>,
-    pin: Pin,
+    pin: Option<Pin>,
     store: PhantomData<&'a [u8]>,
 }
 
+/// Collects what is found under one pin.
+#[derive(Debug)]
+pub(crate) struct Gather<'p, 'a> {
+    pin: &'p Pin,
+    found: Vec<Option<Pinned<'a>>>,
+}
+
+impl<'p> Gather<'p, '_> {
+    /// Keeps the next result.
+    #[inline]
+    pub(crate) fn push(&mut self, bytes: Option<&'p [u8]>) {
+        // Like the pin they were found under, its clone keeps the bytes; the store is borrowed longer than any result.
+        let keep = |bytes| Pinned { bytes, pin: Some(self.pin.clone()), store: PhantomData };
+        self.found.push(bytes.map(NonNull::from).map(keep));
+    }
+}
+
 impl<'a> Pinned<'a> {
+    /// Bytes that need no pin of their own.
+    #[inline]
+    pub(crate) fn borrowed(bytes: &'a [u8]) -> Pinned<'a> {
+        Pinned { bytes: NonNull::from(bytes), pin: None, store: PhantomData }
+    }
+
     /// Looks for bytes under a pin. Whatever lifetime `find` is called with, the bytes are good for: so they are as long as
     /// `store` is borrowed and the pin is there.
     #[inline]
     pub(crate) fn find<S, E>(
         store: &'a S,
-        pin: Pin,
         find: impl for<'p> FnOnce(&'p S, &'p Pin) -> Result<Option<&'p [u8]>, E>,
     ) -> Result<Option<Pinned<'a>>, E> {
+        let pin = Pin::new();
         let found = find(store, &pin)?.map(NonNull::from);
-        Ok(found.map(|bytes| Pinned { bytes, pin, store: PhantomData }))
+        Ok(found.map(|bytes| Pinned { bytes, pin: Some(pin), store: PhantomData }))
+    }
+
+    /// The same for many results, of which each is kept by itself.
+    pub(crate) fn find_all<S, E>(
+        store: &'a S,
+        count: usize,
+        find: impl for<'p> FnOnce(&'p S, &'p Pin, &mut Gather<'p, 'a>) -> Result<(), E>,
+    ) -> Result<Vec<Option<Pinned<'a>>>, E> {
+        let pin = Pin::new();
+        let mut gather = Gather { pin: &pin, found: Vec::with_capacity(count) };
+        find(store, &pin, &mut gather)?;
+        Ok(gather.found)
     }
 
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: `find` got them for any lifetime in which both the store is borrowed and the pin is there; `'a` and this
-        // borrow are such a one.
+        // SAFETY: they were borrowed for `'a`, or else found for any lifetime in which both the store is borrowed and the
+        // pin is there, and this borrow is such a one.
         unsafe { self.bytes.as_ref() }
     }
 }

@@ -1,0 +1,84 @@
+//! The log as one who is pinned sees it: what is found under a pin stays mapped until the pin is dropped, even if compaction
+//! takes the segment away meanwhile.
+
+use crate::error::{Error, Result};
+use crate::format::segment::name;
+use crate::sys::Pin;
+
+use super::{Log, Record, Segment};
+
+/// A log and a pin, both borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'p> {
+    pub(super) log: &'p Log,
+    pin: &'p Pin,
+}
+
+impl Log {
+    /// The log for as long as `pin` is there.
+    #[inline]
+    pub(crate) fn view<'p>(&'p self, pin: &'p Pin) -> View<'p> {
+        View { log: self, pin }
+    }
+}
+
+impl<'p> View<'p> {
+    /// The segment that a record at `position` is in, if it is mapped.
+    #[inline]
+    fn known(self, number: u64) -> Option<&'p Segment> {
+        self.log.segments.get(number, self.pin)
+    }
+
+    /// The segment that a record at `position` is in.
+    #[inline]
+    pub(crate) fn segment_at(self, position: u64) -> Result<&'p Segment> {
+        let number = self.log.number(position);
+        match self.known(number) {
+            Some(segment) => Ok(segment),
+            None => self.segment(number),
+        }
+    }
+
+    /// Segment `number`, which must exist.
+    #[cold]
+    pub(crate) fn segment(self, number: u64) -> Result<&'p Segment> {
+        self.find(number)?.ok_or_else(|| {
+            Error::corrupt(self.log.disk.root().join(name(number)), 0, "a segment", "no file")
+        })
+    }
+
+    /// Segment `number`, or None when there is no such file.
+    pub(crate) fn find(self, number: u64) -> Result<Option<&'p Segment>> {
+        if let Some(segment) = self.known(number) {
+            return Ok(Some(segment));
+        }
+        let log = self.log;
+        // The file is looked at before the table grows, so that a damaged number cannot make it huge.
+        let found = Segment::open(&*log.disk, &log.id, log.segment_bytes, number, log.access)?;
+        Ok(found.map(|segment| log.segments.insert(number, segment, self.pin)))
+    }
+
+    /// The record at `position`, which a slot, a chain or the caller says is there.
+    #[inline]
+    pub(crate) fn record(self, position: u64) -> Result<Record<'p>> {
+        let segment = self.segment_at(position)?;
+        Record::at(segment, position).ok_or_else(|| {
+            let file = self.log.disk.root().join(name(segment.number()));
+            Error::corrupt(file, position - segment.start(), "a record", "other bytes")
+        })
+    }
+
+    /// The record at `position` if its segment is mapped; None sends the caller the long way.
+    #[inline]
+    pub(crate) fn mapped(self, position: u64) -> Option<Record<'p>> {
+        Record::at(self.known(self.log.number(position))?, position)
+    }
+
+    /// Asks the processor for the memory of the record at `position`, if its segment is mapped.
+    #[inline]
+    pub(crate) fn prefetch(self, position: u64) {
+        if let Some(segment) = self.known(self.log.number(position)) {
+            segment.prefetch(position);
+        }
+    }
+}
