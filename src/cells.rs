@@ -1,6 +1,6 @@
 //! The live cells: the words in `meta` that the writer changes and every process reads. docs/concurrency in docs/design.md.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU64, fence};
 
 use crate::format::directory::Cell;
@@ -40,11 +40,13 @@ impl Cells {
         let spare = self.spare(before);
         // The set held for the commit before the last: whoever still sees that must not see these stores.
         fence(Release);
-        for (i, word) in counters.words().into_iter().enumerate() {
+        for (i, word) in counters.words().into_iter().enumerate().skip(1) {
             self.word(spare + 8 * i).store(word, Relaxed);
         }
+        // The position last: without a new commit the set holds as soon as it is there.
+        self.word(spare).store(counters.position, Release);
         if counters.position == before {
-            // Only at an open: what a lost life counted up to the same position must not hold.
+            // At an open, what a lost life counted up to the same position must not hold.
             let [a, b] = cell::COUNTERS;
             self.word(if spare == a { b } else { a }).store(0, Release);
         }
@@ -95,6 +97,26 @@ impl Cells {
 
     pub(crate) fn set_checkpoint(&self, position: u64) {
         self.word(cell::CHECKPOINT).store(position, Release);
+    }
+
+    /// Readers that are not registered must be at or past this position: what only earlier ones need may be gone.
+    #[inline]
+    pub(crate) fn horizon(&self) -> u64 {
+        self.word(cell::HORIZON).load(Acquire)
+    }
+
+    /// Ordered before everything that is destroyed after it (invariant I15).
+    pub(crate) fn set_horizon(&self, position: u64) {
+        self.word(cell::HORIZON).store(position, SeqCst);
+    }
+
+    /// The commit up to which the words of `usage` have been brought.
+    pub(crate) fn counted(&self) -> u64 {
+        self.word(cell::COUNTED).load(Acquire)
+    }
+
+    pub(crate) fn set_counted(&self, position: u64) {
+        self.word(cell::COUNTED).store(position, Release);
     }
 
     pub(crate) fn sequence(&self) -> u64 {

@@ -12,7 +12,9 @@ use crate::format::position::Position;
 use crate::keyspace::Keyspace;
 use crate::options::Options;
 use crate::snapshot::Snapshot;
-use crate::store::{Background, DEFAULT_TABLE, Engine, Stats, Verification};
+use crate::store::{
+    Background, Compaction, DEFAULT_TABLE, Effort, Engine, Holder, Stats, Verification,
+};
 use crate::sys::Disk;
 use crate::table::Table;
 use crate::value::Value;
@@ -168,7 +170,7 @@ impl Store {
     /// [`Error::Corrupt`](crate::Error::Corrupt), and [`Error::Io`](crate::Error::Io) when a segment cannot be mapped.
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'_>>> {
-        self.keyspace().get(key.as_ref(), self.engine().committed())
+        self.keyspace().get(key.as_ref())
     }
 
     /// True if `key` has a value.
@@ -177,7 +179,7 @@ impl Store {
     /// As [`Store::get`].
     #[inline]
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        self.keyspace().contains(key.as_ref(), self.engine().committed())
+        self.keyspace().contains(key.as_ref())
     }
 
     /// The values of many keys at one position, in their order; several times faster than one by one.
@@ -197,7 +199,7 @@ impl Store {
     /// # Errors
     /// As [`Store::get`].
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value<'_>>>> {
-        self.keyspace().get_many(keys, self.engine().committed())
+        self.keyspace().get_many(keys)
     }
 
     /// Gives `key` a value, as a commit of its own.
@@ -331,7 +333,7 @@ impl Store {
     /// # Errors
     /// None at present; reserved for registering the snapshot with other processes.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        Ok(Snapshot::new(Arc::clone(&self.handle), DEFAULT_TABLE, self.engine().committed()))
+        Snapshot::hold(&self.handle, DEFAULT_TABLE)
     }
 
     /// The table `name`, created if need be: a keyspace of its own. Names have 1 to 255 bytes.
@@ -358,7 +360,8 @@ impl Store {
     /// # Errors
     /// As [`Store::get`].
     pub fn tables(&self) -> Result<Vec<String>> {
-        self.engine().table_names(self.engine().committed())
+        let names = self.engine().fresh(|at| self.engine().table_names(at).map(Some));
+        Ok(names?.unwrap_or_default())
     }
 
     /// Drops a table with all its keys, in one commit; false if there is none of that name.
@@ -370,6 +373,51 @@ impl Store {
     /// As [`Store::put`].
     pub fn drop_table(&self, name: &str) -> Result<bool> {
         self.engine().drop_table(name)
+    }
+
+    /// Compacts the log, and the index with it: what is live moves out of the segments that hold much that is dead, and these
+    /// are removed. Returns when there is nothing left to win at a sensible price, or nothing but what a snapshot holds.
+    ///
+    /// `progress` is told after each step what has been done so far, and stops the compaction by returning false; what was
+    /// done stays done. Others read and write meanwhile. Space that readers have mapped comes back when they let go of it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// store.put("key", "value")?;
+    /// let done = store.compact(|so_far| so_far.read < 1 << 30)?;
+    /// println!("{} bytes moved, {} bytes freed", done.moved, done.freed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Store::put`]. [`Error::Full`](crate::Error::Full) when there is no space for another segment to move to: the store is
+    /// as usable as before, and compaction goes on when there is.
+    pub fn compact(&self, mut progress: impl FnMut(&Compaction) -> bool) -> Result<Compaction> {
+        let mut total = Compaction::default();
+        loop {
+            let step = self.engine().compact_step(Effort::Thorough, 1 << 20)?;
+            total = total.and(step);
+            if !progress(&total) || total.done {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// One step of [`Store::compact`], which reads about `budget` bytes of the log. There may be more to do unless `done` is set.
+    ///
+    /// # Errors
+    /// As [`Store::compact`].
+    pub fn compact_step(&self, budget: u64) -> Result<Compaction> {
+        self.engine().compact_step(Effort::Thorough, budget)
+    }
+
+    /// The positions that snapshots hold, of all processes. What a reader there needs is not reclaimed.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    pub fn holders(&self) -> Result<Vec<Holder>> {
+        self.engine().holders()
     }
 
     /// Figures about the store as of the last commit.

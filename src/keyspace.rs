@@ -16,31 +16,43 @@ pub(crate) struct Keyspace<'a> {
 
 impl<'a> Keyspace<'a> {
     #[inline]
-    pub(crate) fn get(self, key: &[u8], at: u64) -> Result<Option<Value<'a>>> {
+    pub(crate) fn get(self, key: &[u8]) -> Result<Option<Value<'a>>> {
         let table = self.table;
-        let found = Pinned::find(self.engine, |engine, pin| {
-            Ok(engine.reader(pin).get(table, key, at)?.map(|record| record.value()))
+        let found = self.engine.fresh(|at| {
+            Pinned::find(self.engine, |engine, pin| {
+                Ok(engine.reader(pin).get(table, key, at)?.map(|record| record.value()))
+            })
         });
         Ok(found?.map(Value::new))
     }
 
     #[inline]
-    pub(crate) fn contains(self, key: &[u8], at: u64) -> Result<bool> {
-        Ok(self.engine.reader(&Pin::new()).get(self.table, key, at)?.is_some())
+    pub(crate) fn contains(self, key: &[u8]) -> Result<bool> {
+        let found = |at| {
+            let found = self.engine.reader(&Pin::new()).get(self.table, key, at)?.is_some();
+            Ok(found.then_some(()))
+        };
+        Ok(self.engine.fresh(found)?.is_some())
     }
 
-    pub(crate) fn get_many<K: AsRef<[u8]>>(
-        self,
-        keys: &[K],
-        at: u64,
-    ) -> Result<Vec<Option<Value<'a>>>> {
+    pub(crate) fn get_many<K: AsRef<[u8]>>(self, keys: &[K]) -> Result<Vec<Option<Value<'a>>>> {
         let table = self.table;
-        let found = Pinned::find_all(self.engine, keys.len(), |engine, pin, gather| {
-            engine.reader(pin).get_many(table, keys, at, |found| {
-                gather.push(found.map(|record| record.value()));
+        let read = |at| {
+            Pinned::find_all(self.engine, keys.len(), |engine, pin, gather| {
+                engine.reader(pin).get_many(table, keys, at, |found| {
+                    gather.push(found.map(|record| record.value()));
+                })
             })
-        });
-        Ok(found?.into_iter().map(|found| found.map(Value::new)).collect())
+        };
+        // All of one commit: one key that was not found may have been reclaimed, and then none counts.
+        loop {
+            let at = self.engine.committed();
+            let found = read(at);
+            let all = found.as_ref().is_ok_and(|found| found.iter().all(Option::is_some));
+            if all || self.engine.is_fresh(at) {
+                return Ok(found?.into_iter().map(|found| found.map(Value::new)).collect());
+            }
+        }
     }
 
     pub(crate) fn put(self, key: &[u8], value: &[u8]) -> Result<()> {

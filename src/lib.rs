@@ -80,7 +80,7 @@ pub use format::position::Position;
 pub use handle::Store;
 pub use options::{Durability, Options};
 pub use snapshot::{Iter, Snapshot};
-pub use store::{Damage, Stats, Verification};
+pub use store::{Compaction, Damage, Holder, Stats, Verification};
 pub use table::Table;
 pub use value::Value;
 

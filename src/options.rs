@@ -56,8 +56,11 @@ pub struct Options {
     pub(crate) create_new: bool,
     pub(crate) background: bool,
     pub(crate) force_file_system: bool,
+    pub(crate) compaction: Option<u8>,
     #[cfg(any(test, feature = "sim"))]
     pub(crate) hash_mask: u64,
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) rigged_age: u64,
 }
 
 impl Default for Options {
@@ -78,8 +81,11 @@ impl Options {
             create_new: false,
             background: true,
             force_file_system: false,
+            compaction: Some(40),
             #[cfg(any(test, feature = "sim"))]
             hash_mask: u64::MAX,
+            #[cfg(any(test, feature = "sim"))]
+            rigged_age: u64::MAX,
         }
     }
 
@@ -136,6 +142,24 @@ impl Options {
     }
 
     /// Only the bits in `mask` of a key's hash differ between keys, to test collisions.
+    /// Compacts in the background as soon as more than `percent` percent of the log are dead (overwritten versions, deleted
+    /// keys), until clearly less are; `None` leaves it to [`Store::compact`](crate::Store::compact). Default: 40, which keeps the
+    /// log below 1.7 times its live bytes, plus one segment. Needs [`Options::background`].
+    ///
+    /// Compaction moves what is live in the segments that win most, so a smaller number means more writing. It works in
+    /// small steps, and a commit waits for one step at most.
+    pub fn compaction(&mut self, percent: impl Into<Option<u8>>) -> &mut Options {
+        self.compaction = percent.into();
+        self
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub fn rigged_age(&mut self, bytes: u64) -> &mut Options {
+        self.rigged_age = bytes;
+        self
+    }
+
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn hash_mask(&mut self, mask: u64) -> &mut Options {
@@ -149,6 +173,10 @@ impl Options {
         if !size.is_power_of_two() || !(MIN_SEGMENT..=MAX_SEGMENT).contains(&size) {
             let why = format!("{size} is not a power of two from {MIN_SEGMENT} to {MAX_SEGMENT}");
             return Err(Error::InvalidOption { option: "segment_size", why });
+        }
+        if let Some(percent) = self.compaction.filter(|percent| !(1..=99).contains(percent)) {
+            let why = format!("{percent} is not from 1 to 99 percent");
+            return Err(Error::InvalidOption { option: "compaction", why });
         }
         if self.checkpoint_interval == 0 {
             let why = "must be at least one byte".into();

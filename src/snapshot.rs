@@ -30,26 +30,48 @@ use crate::value::Value;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    handle: Arc<Handle>,
     table: u32,
-    at: u64,
+    at: Held,
     /// Keeps mapped what is read, so that values need no pins of their own.
     pin: Pin,
 }
 
+/// A position that this handle holds; dropping it gives it back.
+#[derive(Debug)]
+struct Held {
+    handle: Arc<Handle>,
+    at: u64,
+}
+
+impl Clone for Held {
+    fn clone(&self) -> Held {
+        self.handle.engine().hold_too(self.at);
+        Held { handle: Arc::clone(&self.handle), at: self.at }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.handle.engine().unhold(self.at);
+    }
+}
+
 impl Snapshot {
-    pub(crate) fn new(handle: Arc<Handle>, table: u32, at: u64) -> Snapshot {
-        Snapshot { handle, table, at, pin: Pin::new() }
+    pub(crate) fn hold(handle: &Arc<Handle>, table: u32) -> Result<Snapshot> {
+        // The pin first, so that nothing is let go between the two.
+        let pin = Pin::new();
+        let at = handle.engine().hold()?;
+        Ok(Snapshot { table, at: Held { handle: Arc::clone(handle), at }, pin })
     }
 
     #[inline]
     fn reader(&self) -> Reader<'_> {
-        self.handle.engine().reader(&self.pin)
+        self.at.handle.engine().reader(&self.pin)
     }
 
     /// The commit that the snapshot is of.
     pub fn position(&self) -> Position {
-        Position(self.at)
+        Position(self.at.at)
     }
 
     /// The value of `key`; see [`Store::get`](crate::Store::get).
@@ -58,7 +80,7 @@ impl Snapshot {
     /// As [`Store::get`](crate::Store::get).
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'_>>> {
-        Ok(self.reader().get(self.table, key.as_ref(), self.at)?.map(Value::of))
+        Ok(self.reader().get(self.table, key.as_ref(), self.at.at)?.map(Value::of))
     }
 
     /// True if `key` has a value.
@@ -67,7 +89,7 @@ impl Snapshot {
     /// As [`Store::get`](crate::Store::get).
     #[inline]
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.reader().get(self.table, key.as_ref(), self.at)?.is_some())
+        Ok(self.reader().get(self.table, key.as_ref(), self.at.at)?.is_some())
     }
 
     /// The values of many keys; see [`Store::get_many`](crate::Store::get_many).
@@ -77,7 +99,7 @@ impl Snapshot {
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value<'_>>>> {
         let mut values = Vec::with_capacity(keys.len());
         let reader = self.reader();
-        reader.get_many(self.table, keys, self.at, |found| values.push(found.map(Value::of)))?;
+        reader.get_many(self.table, keys, self.at.at, |found| values.push(found.map(Value::of)))?;
         Ok(values)
     }
 
@@ -85,7 +107,7 @@ impl Snapshot {
     ///
     /// Visits every key of the store, of whichever table.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { snapshot: self, walk: Walk::new(self.table, self.at) }
+        Iter { snapshot: self, walk: Walk::new(self.table, self.at.at) }
     }
 
     /// How many keys there are. Counts them one by one.
@@ -109,8 +131,8 @@ impl Snapshot {
     /// # Errors
     /// As [`Store::get`](crate::Store::get).
     pub fn table(&self, name: &str) -> Result<Option<Snapshot>> {
-        let id = self.handle.engine().table_id(name, self.at)?;
-        Ok(id.map(|id| Snapshot::new(Arc::clone(&self.handle), id, self.at)))
+        let id = self.at.handle.engine().table_id(name, self.at.at)?;
+        Ok(id.map(|table| Snapshot { table, ..self.clone() }))
     }
 
     /// Names of all named tables at this position, sorted.
@@ -118,7 +140,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Store::get`](crate::Store::get).
     pub fn tables(&self) -> Result<Vec<String>> {
-        self.handle.engine().table_names(self.at)
+        self.at.handle.engine().table_names(self.at.at)
     }
 }
 

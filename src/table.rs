@@ -46,12 +46,6 @@ impl Table {
         Keyspace { engine: self.handle.engine(), table: self.id }
     }
 
-    #[inline]
-    fn committed(&self) -> u64 {
-        self.handle.engine().committed()
-    }
-
-    /// The engine knows tables by number.
     fn named<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|error| match error {
             Error::NoSuchTable { .. } => Error::NoSuchTable { name: self.name.to_string() },
@@ -70,7 +64,7 @@ impl Table {
     /// As [`Store::get`](crate::Store::get).
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'_>>> {
-        self.keyspace().get(key.as_ref(), self.committed())
+        self.keyspace().get(key.as_ref())
     }
 
     /// True if `key` has a value.
@@ -79,7 +73,7 @@ impl Table {
     /// As [`Store::get`](crate::Store::get).
     #[inline]
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        self.keyspace().contains(key.as_ref(), self.committed())
+        self.keyspace().contains(key.as_ref())
     }
 
     /// The values of many keys; see [`Store::get_many`](crate::Store::get_many).
@@ -87,7 +81,7 @@ impl Table {
     /// # Errors
     /// As [`Store::get`](crate::Store::get).
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value<'_>>>> {
-        self.keyspace().get_many(keys, self.committed())
+        self.keyspace().get_many(keys)
     }
 
     /// Gives `key` a value; see [`Store::put`](crate::Store::put).
@@ -140,6 +134,6 @@ impl Table {
     /// # Errors
     /// As [`Store::snapshot`](crate::Store::snapshot).
     pub fn snapshot(&self) -> Result<Snapshot> {
-        Ok(Snapshot::new(Arc::clone(&self.handle), self.id, self.committed()))
+        Snapshot::hold(&self.handle, self.id)
     }
 }

@@ -1,4 +1,5 @@
-//! A checkpoint file: one page of header, then a copy of the directory as it was at the checkpoint's position.
+//! A checkpoint file: one page of header, then the body: a copy of the directory as it was at the checkpoint's position, and
+//! what was known of each segment then.
 
 use super::checksum::crc;
 use super::directory::{ENTRY, MAX_DEPTH};
@@ -9,6 +10,10 @@ use super::{PAGE, StoreId, VERSION, set, u32_at, u64_at};
 pub(crate) const BODY: u64 = PAGE;
 /// Bytes of the header that hold something.
 pub(crate) const HEADER: usize = 128;
+/// Words of a row: the segment's number, and its words in `usage`.
+pub(crate) const ROW_WORDS: usize = 4;
+/// Bytes of a row.
+const ROW: u64 = 8 * ROW_WORDS as u64;
 /// The two files, written in turn.
 pub(crate) const NAMES: [&str; 2] = ["checkpoint.a", "checkpoint.b"];
 const MAGIC: [u8; 8] = *b"mapstCKP";
@@ -25,14 +30,16 @@ pub(crate) struct CheckpointHeader {
     pub(crate) watermark: u32,
     /// Hash bits that index the directory.
     pub(crate) depth: u32,
-    /// CRC-32 of the directory.
+    /// CRC-32 of the body.
     pub(crate) body_crc: u32,
+    /// Rows that follow the directory, one for each segment.
+    pub(crate) rows: u32,
 }
 
 impl CheckpointHeader {
-    /// Bytes of the directory that follows.
+    /// Bytes of the directory that follows, and of the rows after it.
     pub(crate) fn body_bytes(&self) -> u64 {
-        ENTRY << self.depth
+        (ENTRY << self.depth) + u64::from(self.rows) * ROW
     }
 
     pub(crate) fn encode(&self) -> [u8; HEADER] {
@@ -47,6 +54,7 @@ impl CheckpointHeader {
         }
         set(&mut out, 88, &self.watermark.to_le_bytes());
         set(&mut out, 92, &self.body_crc.to_le_bytes());
+        set(&mut out, 96, &self.rows.to_le_bytes());
         let sum = crc(&out[..124]);
         set(&mut out, 124, &sum.to_le_bytes());
         out
@@ -75,6 +83,7 @@ impl CheckpointHeader {
             watermark: u32_at(bytes, 88),
             depth,
             body_crc: u32_at(bytes, 92),
+            rows: u32_at(bytes, 96),
         })
     }
 }
@@ -92,6 +101,7 @@ mod tests {
             watermark: 9,
             depth: 10,
             body_crc: 11,
+            rows: 12,
         };
         let good = header.encode();
         assert_eq!(CheckpointHeader::decode(&good), Some(header));

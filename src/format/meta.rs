@@ -88,6 +88,8 @@ pub(crate) mod cell {
     pub(crate) const COMMITTED: usize = BASE;
     /// Where the directory is.
     pub(crate) const DIRECTORY: usize = BASE + 8;
+    /// What only readers before this position need may be gone. Beside the two above, for a read that found nothing loads it.
+    pub(crate) const HORIZON: usize = BASE + 16;
     /// Up to where the log is durable.
     pub(crate) const DURABLE: usize = BASE + 64;
     /// Position of the newest durable checkpoint.
@@ -102,6 +104,8 @@ pub(crate) mod cell {
     pub(crate) const WRITER: usize = BASE + 104;
     /// Nonzero while an index sync runs, and `SYNC_FAILED` after any sync that failed.
     pub(crate) const SUSPECT: usize = BASE + 112;
+    /// The commit up to which the words of `usage` have been brought.
+    pub(crate) const COUNTED: usize = BASE + 120;
     /// A split under way: the page that splits (low half) and the page for hash bit 0 (high half)…
     pub(crate) const SPLIT_FROM: usize = BASE + 128;
     /// …and the page for hash bit 1, plus a mark in the high half; 0 when none is under way.
@@ -154,6 +158,8 @@ pub(crate) struct Clean {
     pub(crate) watermark: u32,
     pub(crate) sequence: u64,
     pub(crate) checkpoint: u64,
+    /// The commit up to which the words of `usage` have been brought; 0 in a store that has none.
+    pub(crate) counted: u64,
 }
 
 impl Clean {
@@ -172,6 +178,7 @@ impl Clean {
         set(&mut out, 64, &self.sequence.to_le_bytes());
         set(&mut out, 72, &self.checkpoint.to_le_bytes());
         set(&mut out, 80, &self.watermark.to_le_bytes());
+        set(&mut out, 88, &self.counted.to_le_bytes());
         let sum = crc(&out[..124]);
         set(&mut out, 124, &sum.to_le_bytes());
         out
@@ -192,6 +199,7 @@ impl Clean {
             sequence: u64_at(bytes, 64),
             checkpoint: u64_at(bytes, 72),
             watermark: u32_at(bytes, 80),
+            counted: u64_at(bytes, 88),
         })
     }
 }
@@ -221,6 +229,7 @@ mod tests {
             watermark: 10,
             sequence: 11,
             checkpoint: 12,
+            counted: 13,
         };
         let good = clean.encode();
         assert_eq!(Clean::decode(&good), Some(clean));

@@ -1,4 +1,5 @@
-//! The file `usage`: a page of header, then one word for each segment, which says how much of it the index leads to.
+//! The file `usage`: a page of header, then words for each segment: bytes of the puts and of
+//! the tombstones in it that the index leads to, and bytes of all records in it.
 
 use super::checksum::crc;
 use super::{PAGE, StoreId, VERSION, set, u32_at};
@@ -9,8 +10,10 @@ pub(crate) const HEADER: usize = 64;
 pub(crate) const NAME: &str = "usage";
 const MAGIC: [u8; 8] = *b"mapstUSE";
 
-/// Words of a page.
-const WORDS: u64 = PAGE / 8;
+/// Words for each segment; the last one is not used.
+const EACH: u64 = 4;
+/// Segments whose words a page holds.
+const SEGMENTS: u64 = PAGE / 8 / EACH;
 
 /// The lowest bit of a word: the count is known. Sizes of records are multiples of 16.
 const KNOWN: u64 = 1;
@@ -31,22 +34,22 @@ pub(crate) fn is_header(bytes: &[u8; HEADER], id: &StoreId) -> bool {
     *bytes == encode(id) && u32_at(bytes, 8) == VERSION
 }
 
-/// Page and word of segment `number`; None past the largest number that a file can have.
+/// Page and first word of segment `number`; None past the largest number that a file can have.
 #[inline]
 pub(crate) fn place(number: u64) -> Option<(u32, usize)> {
-    let page = u32::try_from(1 + number / WORDS).ok()?;
-    Some((page, usize::try_from(number % WORDS).ok()?))
+    let page = u32::try_from(1 + number / SEGMENTS).ok()?;
+    Some((page, usize::try_from(number % SEGMENTS * EACH).ok()?))
 }
 
-/// The word for a segment of which `live` bytes are led to.
+/// The word for so many bytes.
 #[inline]
-pub(crate) fn word(live: Option<u64>) -> u64 {
-    live.map_or(0, |live| live | KNOWN)
+pub(crate) fn word(bytes: Option<u64>) -> u64 {
+    bytes.map_or(0, |bytes| bytes | KNOWN)
 }
 
-/// How many bytes of a segment are led to; None when that is not known.
+/// How many bytes; None when that is not known.
 #[inline]
-pub(crate) fn live(word: u64) -> Option<u64> {
+pub(crate) fn bytes(word: u64) -> Option<u64> {
     (word & KNOWN != 0).then_some(word & !KNOWN)
 }
 
@@ -68,12 +71,12 @@ mod tests {
     #[test]
     fn every_segment_has_a_word_and_nothing_is_known_of_zeros() {
         assert_eq!(place(0), Some((1, 0)));
-        assert_eq!(place(511), Some((1, 511)));
-        assert_eq!(place(512), Some((2, 0)));
+        assert_eq!(place(127), Some((1, 508)));
+        assert_eq!(place(128), Some((2, 0)));
         assert_eq!(place(u64::MAX), None);
         for live in [None, Some(0), Some(16), Some(1 << 40)] {
-            assert_eq!(super::live(word(live)), live);
+            assert_eq!(bytes(word(live)), live);
         }
-        assert_eq!(super::live(0), None);
+        assert_eq!(bytes(0), None);
     }
 }

@@ -50,6 +50,11 @@ impl Editor {
         index.ensure(&self.allocator, new_keys)
     }
 
+    /// There is a free page before `limit`.
+    pub(crate) fn has_room_below(&mut self, limit: u32) -> bool {
+        self.allocator.has_below(limit)
+    }
+
     pub(crate) fn capture(&mut self, index: &Index) -> Result<Captured> {
         index.capture(&mut self.allocator)
     }

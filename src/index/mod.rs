@@ -55,6 +55,11 @@ impl Index {
         Ok(u64::from(self.chunks.backed()?) * PAGE)
     }
 
+    /// Pages of the directory.
+    pub(crate) fn directory_pages(&self) -> u64 {
+        u64::from(directory_pages(self.cells.directory().depth()))
+    }
+
     /// Makes all pages durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.chunks.sync(self.cells.watermark())

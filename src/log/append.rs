@@ -9,6 +9,9 @@ use crate::sys::Pin;
 
 use super::{Log, Segment, View};
 
+/// Bytes of a version.
+const VERSION_LEN: usize = size_of::<u64>();
+
 /// Where the next record goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
@@ -29,7 +32,7 @@ pub(crate) struct Draft<'a> {
 
 impl Log {
     /// Number of the segment that follows `segment`.
-    pub(super) fn after(&self, segment: &Segment) -> u64 {
+    pub(crate) fn after(&self, segment: &Segment) -> u64 {
         segment.number() + segment.header().bytes.div_ceil(self.segment_bytes)
     }
 
@@ -65,7 +68,20 @@ impl View<'_> {
     pub(crate) fn write<R>(
         self,
         position: u64,
+        header: Header,
+        key: &[u8],
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> Result<R> {
+        self.write_version(position, header, position, key, fill)
+    }
+
+    /// The same for a copy of a record that became visible at `version`.
+    #[inline]
+    pub(crate) fn write_version<R>(
+        self,
+        position: u64,
         mut header: Header,
+        version: u64,
         key: &[u8],
         fill: impl FnOnce(&mut [u8]) -> R,
     ) -> Result<R> {
@@ -79,6 +95,9 @@ impl View<'_> {
             let words = header.encode();
             for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
                 to.copy_from_slice(&word.to_le_bytes());
+            }
+            if header.relocated {
+                bytes[key_at - VERSION_LEN..key_at].copy_from_slice(&version.to_le_bytes());
             }
             bytes[key_at..key_at + key.len()].copy_from_slice(key);
             let result = fill(&mut bytes[value_at..]);
@@ -133,6 +152,11 @@ impl Draft<'_> {
         self.end = segment.end();
         self.created.push(segment);
         Ok(())
+    }
+
+    /// The segment in which the space ends.
+    pub(crate) fn last_segment(&self) -> u64 {
+        self.tail.segment
     }
 
     /// Takes the space: from here on the records can be written. Returns where the log will end.

@@ -8,8 +8,10 @@ mod table;
 mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
-pub(crate) use append::Tail;
+pub(crate) use append::{Draft, Tail};
 pub(crate) use record::Record;
 pub(crate) use scan::Scan;
 pub(crate) use segment::Segment;
@@ -34,7 +36,12 @@ pub(crate) struct Log {
     segments: SegmentTable,
     /// Segments that are gone, while someone in this process may still look at them.
     gone: Limbo<Segment>,
+    /// How many segments have been mapped.
+    mapped: AtomicU32,
 }
+
+/// A reader looks which segments are gone each time that it has mapped so many.
+const OFTEN: u32 = 8;
 
 impl Log {
     pub(crate) fn new(disk: Arc<dyn Disk>, id: StoreId, segment_bytes: u64, access: Access) -> Log {
@@ -47,6 +54,7 @@ impl Log {
             access,
             segments: SegmentTable::new(),
             gone: Limbo::new(),
+            mapped: AtomicU32::new(0),
         }
     }
 
@@ -124,9 +132,20 @@ impl Log {
     }
 
     /// Lets go of the mappings of segments that are gone, as far as nobody looks at them any more.
-    pub(crate) fn let_go(&self, exists: impl Fn(u64) -> bool) {
-        self.segments.take_away_all(|number| !exists(number), &self.gone);
+    pub(crate) fn collect(&self) {
         self.gone.collect();
+    }
+
+    /// Every so many segments that are mapped, lets go of those that another process has removed.
+    fn let_go_sometimes(&self) -> Result<()> {
+        if self.access == Access::Write || self.mapped.fetch_add(1, Relaxed) % OFTEN != OFTEN - 1 {
+            return Ok(());
+        }
+        let numbers = self.numbers()?;
+        let is_gone = |number: u64| numbers.binary_search(&number).is_err();
+        self.segments.take_away_all(is_gone, &self.gone);
+        self.collect();
+        Ok(())
     }
 
     /// Forgets the mappings of segments from `number` on, whose files are about to be replaced.

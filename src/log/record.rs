@@ -63,12 +63,6 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// It became visible where it stands.
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        !self.header().relocated
-    }
-
     #[inline]
     pub(crate) fn end(&self) -> u64 {
         self.position() + self.header().size()

@@ -55,7 +55,14 @@ impl<'p> View<'p> {
         let log = self.log;
         // The file is looked at before the table grows, so that a damaged number cannot make it huge.
         let found = Segment::open(&*log.disk, &log.id, log.segment_bytes, number, log.access)?;
-        Ok(found.map(|segment| log.segments.insert(number, segment, self.pin)))
+        let found = found.map(|segment| log.segments.insert(number, segment, self.pin));
+        log.let_go_sometimes()?;
+        Ok(found)
+    }
+
+    /// Number of the segment that follows `segment`.
+    pub(crate) fn after(self, segment: &Segment) -> u64 {
+        self.log.after(segment)
     }
 
     /// The record at `position`, which a slot, a chain or the caller says is there.

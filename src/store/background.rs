@@ -1,9 +1,10 @@
-//! The thread that makes checkpoints, so that no commit waits for one.
+//! The thread that makes checkpoints and compacts, so that no commit waits for either.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use super::Engine;
+use super::{Effort, Engine};
 
 /// A mailbox with room for one request.
 #[derive(Debug, Default)]
@@ -16,9 +17,24 @@ pub(crate) struct Background {
 #[derive(Debug, Default)]
 struct Mail {
     running: bool,
+    /// A checkpoint is due.
     requested: bool,
+    /// Something has happened that may make compaction worth it.
+    look: bool,
     stop: bool,
 }
+
+/// What the thread is to do next.
+enum Work {
+    Checkpoint,
+    Compact,
+    Stop,
+}
+
+/// Bytes of the log that are read in one step of compaction.
+const STEP: u64 = 256 << 10;
+/// How long to wait before looking whether a snapshot, perhaps of another process, has let go.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Background {
     fn mail(&self) -> MutexGuard<'_, Mail> {
@@ -60,22 +76,63 @@ impl Background {
         self.mail().running = false;
     }
 
-    /// Waits for the next request; false when it is time to end.
-    fn next(&self) -> bool {
+    /// Asks for a look whether compaction is worth it.
+    pub(super) fn nudge(&self) {
         let mut mail = self.mail();
-        while !mail.requested && !mail.stop {
-            mail = self.arrived.wait(mail).unwrap_or_else(PoisonError::into_inner);
+        if !mail.look {
+            mail.look = true;
+            self.arrived.notify_one();
         }
-        mail.requested = false;
-        !mail.stop
+    }
+
+    /// Waits for the next request, or so long that there is something to do without one.
+    fn next(&self, patience: Option<Duration>) -> Work {
+        let mut mail = self.mail();
+        while !mail.requested && !mail.stop && !mail.look {
+            let Some(patience) = patience else {
+                mail = self.arrived.wait(mail).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let waited = self.arrived.wait_timeout(mail, patience);
+            let (still, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            mail = still;
+            mail.look |= timeout.timed_out();
+        }
+        if mail.stop {
+            return Work::Stop;
+        }
+        if mail.requested {
+            mail.requested = false;
+            return Work::Checkpoint;
+        }
+        mail.look = false;
+        Work::Compact
     }
 }
 
 impl Engine {
     fn run_background(&self) {
-        while self.background().is_some_and(Background::next) {
-            // A failure poisons the handle or leaves the last checkpoint in force; the next request tries again.
-            let _ = self.checkpoint();
+        let mut patience = None;
+        while let Some(work) = self.background().map(|background| background.next(patience)) {
+            match work {
+                Work::Stop => return,
+                // A failure poisons the handle or leaves the last checkpoint in force; the next request tries again.
+                Work::Checkpoint => drop(self.checkpoint()),
+                Work::Compact => patience = self.compact_a_bit(),
+            }
+        }
+    }
+
+    /// One step of compaction; says when to take the next one, None for not before something happens.
+    fn compact_a_bit(&self) -> Option<Duration> {
+        let percent = self.writer().ok()?.compaction?;
+        let begun = Instant::now();
+        match self.compact_step(Effort::Above(percent), STEP) {
+            Ok(step) if step.done => (step.held > 0).then_some(AGAIN),
+            // As long again as it took is the writers': they have half of the machine's time at least.
+            Ok(_) => Some(begun.elapsed()),
+            // A full disk, say. It is tried again when the log has grown, or has not.
+            Err(_) => Some(10 * AGAIN),
         }
     }
 }

@@ -7,12 +7,13 @@ use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::format::StoreId;
-use crate::format::checkpoint::{BODY, CheckpointHeader, HEADER, NAMES};
+use crate::format::checkpoint::{BODY, CheckpointHeader, HEADER, NAMES, ROW_WORDS};
 use crate::format::checksum::crc;
 use crate::format::meta::Counters;
 use crate::index::Captured;
 use crate::sys::{Access, Disk, File};
 
+use super::space::SegmentRow;
 use super::{Engine, WriterHalf};
 
 /// Garbage pages that are worth a checkpoint by themselves, whatever the log's length.
@@ -26,16 +27,18 @@ impl Engine {
         if half.syncer.poisoned() {
             return Err(Error::Poisoned);
         }
-        if self.cells.checkpoint() == self.cells.committed() && !half.lock().unfinished {
+        let changed = half.is_touched() || self.cells.checkpoint() != self.cells.committed();
+        if !changed && !half.lock().unfinished {
             return Ok(self.cells.checkpoint());
         }
         // Most of the log is synced while writers go on; the rest, under their lock, is short.
         self.sync_to(half, self.cells.committed())?;
-        let (captured, counters) = self.capture(half)?;
+        let (captured, counters, rows) = self.capture(half)?;
         half.attempted.store(counters.position, Relaxed);
         self.sync_index(half)?;
         let newest = self.cells.checkpoint();
-        let result = write(&*self.disk, &self.superblock.id, &captured, counters, newest);
+        let rows = rows.as_flattened();
+        let result = write(&*self.disk, &self.superblock.id, &captured, rows, counters, newest);
         if let Err(error) = result {
             // A failed sync of the file leaves it in doubt, but the other one stands.
             if matches!(error, Error::Io { op: "sync", .. }) {
@@ -44,12 +47,13 @@ impl Engine {
             return Err(error);
         }
         self.cells.set_checkpoint(counters.position);
+        half.durable_sequence.store(captured.sequence, Relaxed);
         half.lock().editor.release(&self.index, &captured)?;
         Ok(counters.position)
     }
 
     /// Captures the directory at a quiet point: the log is durable up to its end, and the writer lock is held (invariant I6).
-    fn capture(&self, half: &WriterHalf) -> Result<(Captured, Counters)> {
+    fn capture(&self, half: &WriterHalf) -> Result<(Captured, Counters, Vec<SegmentRow>)> {
         let mut writer = half.lock();
         if writer.unfinished {
             self.finish(&mut writer)?;
@@ -59,8 +63,10 @@ impl Engine {
             writer.clean = false;
         }
         self.sync_to(half, writer.counters.position)?;
+        let rows = self.segment_rows()?;
         let captured = writer.editor.capture(&self.index)?;
-        Ok((captured, writer.counters))
+        half.touched.store(false, Relaxed);
+        Ok((captured, writer.counters, rows))
     }
 
     /// Syncs all index pages. The suspect cell stays set when that fails, so that the next open dirties them again.
@@ -120,11 +126,13 @@ pub(super) fn write(
     disk: &dyn Disk,
     id: &StoreId,
     captured: &Captured,
+    rows: &[u64],
     counters: Counters,
     newest: u64,
 ) -> Result<()> {
     let name = target(disk, id, newest)?;
-    let body: &[u8] = bytemuck::cast_slice(&captured.entries);
+    let words = [&captured.entries, rows].concat();
+    let body: &[u8] = bytemuck::cast_slice(&words);
     let header = CheckpointHeader {
         id: *id,
         sequence: captured.sequence,
@@ -132,6 +140,8 @@ pub(super) fn write(
         watermark: captured.watermark,
         depth: captured.depth,
         body_crc: crc(body),
+        rows: u32::try_from(rows.len() / ROW_WORDS)
+            .expect("a checkpoint with that many segments would not fit"),
     };
     put(disk, name, &header, body)
 }
@@ -142,10 +152,12 @@ pub(super) fn confirm(
     disk: &dyn Disk,
     header: &CheckpointHeader,
     captured: &Captured,
+    rows: &[SegmentRow],
 ) -> Result<()> {
+    let words = [&captured.entries, rows.as_flattened()].concat();
     for name in NAMES {
         if open(disk, &header.id, name)?.is_some_and(|(_, found)| found == *header) {
-            put(disk, name, header, bytemuck::cast_slice(&captured.entries))?;
+            put(disk, name, header, bytemuck::cast_slice(&words))?;
         }
     }
     Ok(())
@@ -161,16 +173,16 @@ fn put(disk: &dyn Disk, name: &str, header: &CheckpointHeader, body: &[u8]) -> R
     file.sync().map_err(|e| Error::io("sync", &path, e))
 }
 
+/// What a checkpoint file holds.
+pub(super) type Loaded = (CheckpointHeader, Captured, Vec<SegmentRow>);
+
 /// The newest valid checkpoint, or None if neither file holds one.
-pub(super) fn load_newest(
-    disk: &dyn Disk,
-    id: &StoreId,
-) -> Result<Option<(CheckpointHeader, Captured)>> {
-    let mut newest = None::<(CheckpointHeader, Captured)>;
+pub(super) fn load_newest(disk: &dyn Disk, id: &StoreId) -> Result<Option<Loaded>> {
+    let mut newest = None::<Loaded>;
     for name in NAMES {
         let loaded = load(disk, id, name)?;
         if let Some(loaded) = loaded
-            && newest.as_ref().is_none_or(|(header, _)| header.sequence < loaded.0.sequence)
+            && newest.as_ref().is_none_or(|(header, ..)| header.sequence < loaded.0.sequence)
         {
             newest = Some(loaded);
         }
@@ -179,20 +191,19 @@ pub(super) fn load_newest(
 }
 
 /// The checkpoint that a file holds, if it is whole.
-pub(super) fn load(
-    disk: &dyn Disk,
-    id: &StoreId,
-    name: &str,
-) -> Result<Option<(CheckpointHeader, Captured)>> {
+pub(super) fn load(disk: &dyn Disk, id: &StoreId, name: &str) -> Result<Option<Loaded>> {
     let Some((file, header)) = open(disk, id, name)? else { return Ok(None) };
-    let mut entries = vec![0u64; 1 << header.depth];
+    let words = usize::try_from(header.body_bytes() / 8).expect("no longer than the file");
+    let mut entries = vec![0u64; words];
     let body: &mut [u8] = bytemuck::cast_slice_mut(&mut entries);
     file.read_at(body, BODY).map_err(|e| Error::io("read", disk.root().join(name), e))?;
     if crc(body) != header.body_crc {
         return Ok(None);
     }
+    let rows = entries.split_off(1 << header.depth);
+    let rows = rows.as_chunks::<ROW_WORDS>().0.to_vec();
     let captured = Captured::read(entries, header.depth, header.watermark, header.sequence);
-    Ok(Some((header, captured)))
+    Ok(Some((header, captured, rows)))
 }
 
 /// A checkpoint's file and header, if that is whole and the file is as long as it says.

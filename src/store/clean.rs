@@ -38,6 +38,7 @@ pub(super) fn record(cells: &Cells, counters: Counters) -> Clean {
         watermark: cells.watermark(),
         sequence: cells.sequence(),
         checkpoint: cells.checkpoint(),
+        counted: cells.counted(),
     }
 }
 
@@ -98,6 +99,7 @@ impl Engine {
         // The free pages that a checkpoint has made known are forgotten, but nothing has changed since it was captured,
         // except pages written for splits by nobody: the index is as synced.
         self.sync_index(half)?;
+        self.usage.sync().inspect_err(|_| self.poison(half))?;
         let clean = record(&self.cells, writer.counters);
         self.cells.set_writer(0);
         self.sync_meta(half)?;

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
 use crate::format::meta::Counters;
 use crate::format::record::{Header, Kind};
-use crate::log::Tail;
+use crate::log::{Draft, Tail};
 use crate::options::Durability;
 use crate::sys::Pin;
 
@@ -115,6 +115,8 @@ impl Reader<'_> {
             count(&mut counters, plan, op.table, op.value.is_some());
         }
         self.engine.publish(writer, counters);
+        let used = plans.iter().zip(ops).filter(|(plan, _)| !plan.skip);
+        self.engine.account(writer, used.map(|(plan, op)| (plan, op.value.is_some())));
         Ok(writer.counters.position)
     }
 }
@@ -135,7 +137,24 @@ impl Engine {
                 }
             }
         }
-        Ok(draft.take())
+        self.begun(draft, writer.tail.segment)
+    }
+
+    /// Takes what a draft has reserved, after the words that its segments need are there as well.
+    fn begun(&self, draft: Draft<'_>, before: u64) -> Result<Tail> {
+        let last = draft.last_segment();
+        if last != before
+            && let Err(error) = self.usage.ensure(last)
+        {
+            draft.give_up().or_else(|left| {
+                self.writer()?.syncer.poison();
+                Err(left)
+            })?;
+            return Err(error);
+        }
+        let tail = draft.take();
+        self.account_segments(before, tail.segment)?;
+        Ok(tail)
     }
 
     /// Leads the index to one record that is in the log.

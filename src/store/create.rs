@@ -9,22 +9,25 @@ use crate::format::checkpoint::NAMES as CHECKPOINTS;
 use crate::format::index;
 use crate::format::meta::{BYTES, Counters, Superblock};
 use crate::format::segment::HEADER;
+use crate::format::usage;
 use crate::index::Index;
 use crate::log::Log;
 use crate::options::Options;
 use crate::sys::{Access, Disk, File};
+use crate::usage::Live;
 
+use super::space::{create_usage, open_usage};
 use super::{checkpoint, clean};
 
 /// Advisory locks and nothing else.
 pub(super) const LOCK: &str = "lock";
-const READERS: [&str; 2] = ["readers.a", "readers.b"];
+pub(super) const READERS: [&str; 2] = ["readers.a", "readers.b"];
 pub(super) const META: &str = "meta";
 const UNFINISHED: &str = "meta.unfinished";
 
 /// What an unfinished creation may have left.
 fn is_leftover(name: &str) -> bool {
-    [LOCK, index::NAME, UNFINISHED, "log"].contains(&name)
+    [LOCK, index::NAME, usage::NAME, UNFINISHED, "usage.unfinished", "log"].contains(&name)
         || READERS.contains(&name)
         || CHECKPOINTS.contains(&name)
 }
@@ -59,6 +62,7 @@ pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
     for name in READERS {
         disk.touch(name).map_err(|e| Error::io("create", path(name), e))?;
     }
+    create_usage(&**disk, &superblock.id)?;
     let log = Log::new(Arc::clone(disk), superblock.id, superblock.segment_bytes, Access::Write);
     let tail = log.begin(0, 1, 0)?;
     debug_assert_eq!(tail.position, HEADER);
@@ -70,6 +74,9 @@ pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
     let cells = Cells::new(meta.map(0, len, Access::Write).map_err(failed("map"))?);
     let cells = Arc::new(cells);
     let counters = create_index(&**disk, &superblock, &cells, tail.position)?;
+    let usage = open_usage(&**disk, &superblock.id, Access::Write)?;
+    usage.set_live(0, Some(Live::default()));
+    usage.sync()?;
     describe(&cells, counters);
     cells.region().sync(0, len).map_err(failed("sync"))?;
     meta.sync().map_err(failed("sync"))?;
@@ -105,7 +112,7 @@ fn create_index(
     for name in CHECKPOINTS {
         new_file(disk, name, crate::format::PAGE)?;
     }
-    checkpoint::write(disk, &superblock.id, &captured, counters, 0)?;
+    checkpoint::write(disk, &superblock.id, &captured, &[], counters, 0)?;
     Ok(counters)
 }
 
@@ -114,6 +121,7 @@ fn describe(cells: &Cells, counters: Counters) {
     cells.publish(&counters);
     cells.set_durable(counters.position);
     cells.set_checkpoint(counters.position);
+    cells.set_counted(counters.position);
     clean::store(cells.region(), &clean::record(cells, counters).encode());
 }
 

@@ -1,6 +1,8 @@
 //! Figures about a store: what the counters hold, and what its files take.
 
 use crate::error::{Error, Result};
+use crate::format::meta::Counters;
+use crate::format::segment;
 use crate::sys::Access;
 
 use super::Engine;
@@ -54,16 +56,26 @@ impl Engine {
         })?;
         Ok(Stats {
             entries: counters.entries,
-            tables: self.table_names(counters.position)?.len() as u64,
+            tables: self
+                .fresh(|at| self.table_names(at).map(Some))?
+                .map_or(0, |names| names.len() as u64),
             segments: self.log.numbers()?.len() as u64,
             file_bytes: self.bytes_of("")? + self.bytes_of("log")?,
             live_bytes: counters.live_bytes,
-            dead_bytes: counters.dead_bytes,
+            dead_bytes: self.used_bytes(&counters)?.saturating_sub(counters.live_bytes),
             index_bytes: self.index.bytes()?,
             committed: counters.position,
             durable: self.cells.durable(),
             checkpoint: self.cells.checkpoint(),
         })
+    }
+
+    /// Bytes of all records that are in some segment, up to the commit that `counters` are of.
+    fn used_bytes(&self, counters: &Counters) -> Result<u64> {
+        let closed = self.log.numbers()?.into_iter().filter(|number| *number < counters.segment);
+        let used: u64 = closed.filter_map(|number| self.usage.used(number)).sum();
+        let start = counters.segment * self.superblock.segment_bytes + segment::HEADER;
+        Ok(used + counters.position.saturating_sub(start))
     }
 
     /// Bytes of the files in one of the store's directories.

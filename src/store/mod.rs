@@ -5,10 +5,12 @@ mod batch;
 mod checkpoint;
 mod clean;
 mod commit;
+mod compact;
 mod create;
 mod door;
 mod durable;
 mod figures;
+mod hold;
 mod iterate;
 mod locks;
 mod many;
@@ -18,18 +20,23 @@ mod plausible;
 mod put_with;
 mod read;
 mod recover;
+mod space;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use background::Background;
 pub(crate) use batch::{Op, check};
+pub use compact::Compaction;
+pub(crate) use compact::Effort;
 pub use figures::Stats;
+pub use hold::Holder;
 pub(crate) use iterate::Walk;
 pub(crate) use read::{Found, Reader};
 pub(crate) use tables::{CATALOGUE, DEFAULT_TABLE};
@@ -43,6 +50,7 @@ use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Durability;
 use crate::sys::{Disk, File, ForkGuard};
+use crate::usage::Usage;
 use durable::Syncer;
 
 /// One open store. Reads need nothing else; `writer` is there if this handle may write.
@@ -53,8 +61,13 @@ pub(crate) struct Engine {
     cells: Arc<Cells>,
     index: Index,
     log: Log,
+    usage: Usage,
+    holds: hold::Holds,
     hasher: Hasher,
     verify_on_read: bool,
+    /// Records move before they are so many bytes behind the end of the log.
+    #[cfg(any(test, feature = "sim"))]
+    rigged_age: u64,
     writer: Option<WriterHalf>,
     /// Held open for its shared lock: recovery after a power cut waits until nobody reads.
     meta: Arc<dyn File>,
@@ -69,8 +82,15 @@ struct WriterHalf {
     checkpointer: Mutex<()>,
     /// Where the last checkpoint was captured, or tried, so that a failing one is not tried at every commit.
     attempted: AtomicU64,
+    /// Sequence of the last checkpoint of this handle that is durable.
+    durable_sequence: AtomicU64,
+    /// The index has changed in ways that no commit tells, so that a checkpoint is not for nothing.
+    touched: AtomicBool,
+    compactor: Mutex<compact::Compactor>,
     background: Background,
     durability: Durability,
+    /// How many percent of the log may be dead before compaction begins in the background; None for no such thing.
+    compaction: Option<u8>,
     checkpoint_interval: u64,
     fork: ForkGuard,
     /// Held open for its exclusive lock: there is one writer.
@@ -89,6 +109,8 @@ struct Writer {
     clean: bool,
     /// A batch has its commit mark but is not in the index yet, because that was out of space: it comes first.
     unfinished: bool,
+    /// A count of what is live in a segment, under way.
+    recount: Option<compact::Recount>,
     /// Ids of tables that are known to exist.
     tables: std::collections::HashSet<u32>,
     plans: plan::Plans,
@@ -130,6 +152,19 @@ impl Engine {
 }
 
 impl WriterHalf {
+    fn durable_sequence(&self) -> u64 {
+        self.durable_sequence.load(Relaxed)
+    }
+
+    /// The index changes, and the next checkpoint has something to do.
+    fn touched(&self) {
+        self.touched.store(true, Relaxed);
+    }
+
+    fn is_touched(&self) -> bool {
+        self.touched.load(Relaxed)
+    }
+
     /// The writer lock. A panic in a caller's closure leaves the state whole, so poisoning of the mutex means nothing.
     fn lock(&self) -> MutexGuard<'_, Writer> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

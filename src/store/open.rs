@@ -1,7 +1,7 @@
 //! Opening: find out what is there, lock it, and bring it to a state from which to go on.
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use crate::cells::Cells;
@@ -19,9 +19,11 @@ use super::background::Background;
 use super::create::{LOCK, META, create};
 use super::door::{check_coherent, is_there, open_index, read_superblock};
 use super::durable::Syncer;
+use super::hold::Holds;
 use super::locks::{PAUSE, alone, is_locked, lock, same_kernel, wait_for};
 use super::plan::Plans;
 use super::recover::Recovered;
+use super::space::open_usage;
 use super::{Engine, Writer, WriterHalf, clean};
 
 impl Engine {
@@ -46,6 +48,9 @@ impl Engine {
         let (recovered, clean) = engine.bring_up().inspect_err(|_| cells.set_writer(before))?;
         let life = engine.life()?;
         engine.cells.publish(&recovered.counters);
+        engine.cells.set_counted(recovered.counters.position);
+        engine.learn_used()?;
+        engine.index.assume_reserved();
         engine.cells.set_life(life);
         wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
         let up = open_index(&*engine.disk, &engine.superblock, Access::Write)?;
@@ -55,8 +60,12 @@ impl Engine {
             syncer: Syncer::default(),
             checkpointer: Mutex::new(()),
             attempted: AtomicU64::new(0),
+            durable_sequence: AtomicU64::new(0),
+            touched: AtomicBool::new(false),
+            compactor: Mutex::default(),
             background: Background::default(),
             durability: options.durability,
+            compaction: options.compaction,
             checkpoint_interval: options.checkpoint_interval,
             fork,
             _lock: lock,
@@ -102,6 +111,7 @@ impl Engine {
         let chunks = Chunks::new(index_file, path(index_format::NAME), access, disk.map_ahead());
         let index = Index::new(Arc::clone(&cells), chunks);
         let log = Log::new(Arc::clone(&disk), superblock.id, superblock.segment_bytes, access);
+        let usage = open_usage(&*disk, &superblock.id, access)?;
         let verify_on_read = options.verify_on_read;
         #[cfg(not(any(test, feature = "sim")))]
         let hasher = Hasher::new(superblock.seed);
@@ -113,8 +123,12 @@ impl Engine {
             cells,
             index,
             log,
+            usage,
+            holds: Holds::default(),
             hasher,
             verify_on_read,
+            #[cfg(any(test, feature = "sim"))]
+            rigged_age: options.rigged_age,
             writer: None,
             meta,
         })
@@ -155,6 +169,10 @@ impl Engine {
         cells.set_suspect(false);
         cells.end_split();
         let tail = Tail { position: counters.position, segment: counters.segment };
+        if clean.counted != counters.position {
+            self.usage.ensure(counters.segment)?;
+            self.reset_usage(&[])?;
+        }
         // The one segment that must be there for the log to go on.
         self.log.view(&Pin::new()).segment(tail.segment)?;
         Ok(Recovered { tail, counters, editor: Editor::new(counters.pages) })
@@ -169,6 +187,7 @@ impl Writer {
             editor: recovered.editor,
             clean,
             unfinished: false,
+            recount: None,
             tables: HashSet::new(),
             plans: Plans::default(),
         }

@@ -62,6 +62,7 @@ impl Engine {
         self.apply(&mut writer, &plan)?;
         count(&mut counters, &plan, table, true);
         self.publish(&mut writer, counters);
+        self.account(&mut writer, std::iter::once((&plan, true)));
         let garbage = self.garbage_is_due(&writer);
         drop(writer);
         self.after_commit(half, tail.position, garbage, None)?;

@@ -25,6 +25,25 @@ impl Engine {
         Reader { engine: self, log: self.log.view(pin) }
     }
 
+    /// Reads at the last commit, holding no position: what finds nothing, or fails, starts again if what it needed may have been
+    /// reclaimed meanwhile (invariant I15).
+    #[inline]
+    pub(crate) fn fresh<T>(&self, read: impl Fn(u64) -> Result<Option<T>>) -> Result<Option<T>> {
+        loop {
+            let at = self.committed();
+            let found = read(at);
+            if matches!(found, Ok(Some(_))) || self.is_fresh(at) {
+                return found;
+            }
+        }
+    }
+
+    /// Whoever has read at `at` until now has missed nothing that has been reclaimed.
+    #[inline]
+    pub(crate) fn is_fresh(&self, at: u64) -> bool {
+        self.cells.horizon() <= at
+    }
+
     #[cold]
     pub(super) fn damaged(&self, record: &Record<'_>, expected: &str) -> Error {
         let (name, offset) = record.place();
@@ -60,8 +79,13 @@ impl<'p> Reader<'p> {
             return matches!(first, First::Absent(_)).then_some(None);
         };
         let record = self.log.mapped(position)?;
-        let plain = position < at && record.is_plain() && !self.engine.verify_on_read;
-        if !plain || !record.is(table, key) || self.engine.index.moved(probe, false) {
+        // A record is never visible later than at its own position.
+        let visible = position < at || record.version() < at;
+        if !visible
+            || self.engine.verify_on_read
+            || !record.is(table, key)
+            || self.engine.index.moved(probe, false)
+        {
             return None;
         }
         Some(record.is_put().then_some(record))

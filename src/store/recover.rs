@@ -7,11 +7,12 @@ use crate::format::segment;
 use crate::index::Editor;
 use crate::log::{Record, Scan, Tail, View};
 use crate::sys::Pin;
+use crate::usage::Live;
 
 use super::checkpoint::{self, load_newest};
 use super::commit::count;
 use super::plan::Plan;
-use super::{CATALOGUE, Engine, Writer};
+use super::{Engine, Writer};
 
 /// Where the log ends, what was counted up to there, and the index editor that brought it there.
 pub(super) struct Recovered {
@@ -33,6 +34,7 @@ impl Engine {
         self.index.finish_split()?;
         let mut editor = Editor::new(counters.pages);
         let start = Tail { position: committed, segment: counters.segment };
+        self.doubt_usage()?;
         let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
         // A failed sync may have marked these pages clean (invariant I9).
         self.log.redirty(self.cells.durable(), tail.position)?;
@@ -47,7 +49,7 @@ impl Engine {
     /// that may dangle, and the log from the checkpoint on.
     pub(super) fn restore(&mut self) -> Result<Recovered> {
         let id = self.superblock.id;
-        let (header, captured) = load_newest(&*self.disk, &id)?.ok_or_else(|| {
+        let (header, captured, rows) = load_newest(&*self.disk, &id)?.ok_or_else(|| {
             Error::corrupt(
                 self.file("checkpoint.a"),
                 0,
@@ -66,7 +68,7 @@ impl Engine {
         self.index.restore(&captured)?;
         self.settle(end)?;
         if suspect {
-            checkpoint::confirm(&*self.disk, &header, &captured)?;
+            checkpoint::confirm(&*self.disk, &header, &captured, &rows)?;
         }
         // Positions past the end are given anew: no slot may lead to them any more, not even after another power cut.
         if suspect {
@@ -75,6 +77,7 @@ impl Engine {
         self.index.sync()?;
         self.cells.set_durable(start.position);
         let mut editor = Editor::new(counters.pages);
+        self.reset_usage(&rows)?;
         let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
         // What was read back may still be only in the page cache of a store that was copied or moved here.
         self.log.redirty(start.position, end.position)?;
@@ -128,6 +131,8 @@ impl Engine {
         let mut scan = Scan::new(self.log.view(&pin), start.segment, start.position)?;
         let mut end = start;
         let mut batch = Vec::new();
+        // Cut short, it leaves counts of which nobody can say how far they have come.
+        self.cells.set_counted(0);
         while scan.position() < limit
             && let Some(record) = scan.step()?
         {
@@ -139,6 +144,7 @@ impl Engine {
                 end = Tail { position: scan.position(), segment: scan.segment().number() };
             }
         }
+        self.cells.set_counted(end.position);
         Ok((end, counters))
     }
 
@@ -172,13 +178,15 @@ impl Engine {
             prev => log.record(prev)?.header().size(),
         };
         let plan = Plan {
+            position: record.position(),
+            prev: header.prev,
             prev_size,
             live_before: header.live_before,
             size: header.size(),
             ..Plan::new(hash)
         };
-        debug_assert!(table != CATALOGUE || header.prev < record.position());
         count(counters, &plan, table, record.is_put());
+        self.account_one(&plan, record.is_put());
         Ok(())
     }
 
@@ -193,12 +201,16 @@ impl Engine {
             Error::corrupt(file, 56, "an epoch below 2^32 - 1", old.epoch)
         })?;
         self.log.remove_from(next)?;
+        self.usage.ensure(next)?;
         if end.position == first {
             // Nothing in it counts, so it is replaced as a whole.
             self.log.forget_from(end.segment);
-            return self.log.begin(end.segment, epoch, old.prev_end);
+            let tail = self.log.begin(end.segment, epoch, old.prev_end)?;
+            self.usage.set_live(tail.segment, Some(Live::default()));
+            return Ok(tail);
         }
         let tail = self.log.begin(next, epoch, end.position)?;
+        self.account_segments(end.segment, tail.segment)?;
         // Best effort: on a file system that cannot give blocks back they are merely unused.
         let _ = self.log.view(&Pin::new()).segment(end.segment)?.release_after(end.position);
         Ok(tail)

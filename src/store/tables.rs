@@ -79,7 +79,7 @@ impl Engine {
 
     /// The id of the table `name`, which is created if need be.
     pub(crate) fn open_table(&self, name: &str) -> Result<u32> {
-        if let Some(id) = self.table_id(name, self.committed())? {
+        if let Some(id) = self.fresh(|at| self.table_id(name, at))? {
             return Ok(id);
         }
         let half = self.writer().map_err(|error| match error {

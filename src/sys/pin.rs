@@ -181,7 +181,8 @@ fn is_empty(slots: &[&'static Slot], parity: usize) -> bool {
 fn advance() {
     let slots = slots();
     let epoch = EPOCH.load(Relaxed);
-    if is_empty(&slots, (epoch & 1 ^ 1) as usize) {
+    let other = usize::from(epoch & 1 == 0);
+    if is_empty(&slots, other) {
         EPOCH.store(epoch + 1, SeqCst);
         heavy_fence();
     }

@@ -1,0 +1,90 @@
+//! Making the index smaller once most keys are gone: pages are merged, moved to the front of the file, and its end given back.
+
+use crate::error::Result;
+use crate::format::page::{LINE_SLOTS, LINES};
+use crate::index::Tidied;
+
+use super::super::{Engine, WriterHalf};
+use super::Compactor;
+
+/// Pages that are looked at while writers wait.
+const PAGES: u64 = 32;
+/// An index of fewer pages is not worth the trouble.
+const SMALL: u64 = 16;
+/// Slots of a page.
+const SLOTS: u64 = (LINES * LINE_SLOTS) as u64;
+
+/// How far tidying has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tidying {
+    Merging(Tidied),
+    Halving,
+    /// Moving pages from this number on to the front.
+    Moving(Tidied, u32),
+}
+
+impl Engine {
+    /// The index has far more pages than its keys need.
+    fn is_sparse(&self, half: &WriterHalf) -> bool {
+        let counters = half.lock().counters;
+        counters.pages > SMALL && counters.entries < counters.pages * SLOTS / 6
+    }
+
+    /// The file has far more pages than are used.
+    fn is_long(&self, half: &WriterHalf) -> bool {
+        let writer = half.lock();
+        let used = writer.editor.live() + self.index.directory_pages();
+        u64::from(self.cells.watermark()) > SMALL + 3 * used
+    }
+
+    /// Pages have been given up, and the next checkpoint will make them free.
+    pub(super) fn index_is_untidy(&self, half: &WriterHalf) -> bool {
+        half.is_touched() && self.is_long(half)
+    }
+
+    /// One step of tidying; false if there is nothing to do.
+    pub(super) fn tidy_step(&self, half: &WriterHalf, compactor: &mut Compactor) -> Result<bool> {
+        let Some(tidying) = compactor.tidying else {
+            if self.is_sparse(half) && compactor.tidied != Some(self.committed()) {
+                compactor.tidying = Some(Tidying::Merging(super::untouched()));
+            } else if self.is_long(half) && !half.is_touched() {
+                compactor.tidying = self.begin_moving(half);
+            }
+            return Ok(compactor.tidying.is_some());
+        };
+        let mut writer = half.lock();
+        self.prepare(half, &mut writer)?;
+        half.touched();
+        compactor.tidying = match tidying {
+            Tidying::Merging(from) => {
+                // Merging needs room for the new pages before the old ones are free.
+                writer.editor.ensure(&self.index, usize::try_from(PAGES).unwrap_or(0) * 64)?;
+                let tidied = writer.editor.tidy(&self.index, from, PAGES)?;
+                match (tidied.is_done(), tidied.changed) {
+                    (false, _) => Some(Tidying::Merging(tidied)),
+                    (true, 0) => {
+                        compactor.tidied = Some(self.committed());
+                        Some(Tidying::Halving)
+                    }
+                    (true, _) => Some(Tidying::Merging(super::untouched())),
+                }
+            }
+            Tidying::Halving => writer.editor.halve(&self.index)?.then_some(Tidying::Halving),
+            Tidying::Moving(from, limit) => {
+                let tidied = writer.editor.move_down(&self.index, from, limit, PAGES)?;
+                (!tidied.is_done()).then_some(Tidying::Moving(tidied, limit))
+            }
+        };
+        writer.counters.pages = writer.editor.live();
+        Ok(true)
+    }
+
+    /// Moving to the front, if there are free pages to move to.
+    fn begin_moving(&self, half: &WriterHalf) -> Option<Tidying> {
+        let mut writer = half.lock();
+        let used = writer.editor.live() + self.index.directory_pages();
+        let limit = u32::try_from(used + used / 8 + SMALL).ok()?;
+        let room = writer.editor.has_room_below(limit);
+        (room && limit < self.cells.watermark()).then(|| Tidying::Moving(super::untouched(), limit))
+    }
+}

@@ -1,0 +1,128 @@
+//! Compaction: what is live in a segment moves to the end of the log, and the segment goes.
+//!
+//! In small steps, each of which leaves the store whole. A segment is gone through from end to end, so that nothing is removed
+//! because of a count; what it leads to is moved by ordinary commits. Then it waits: for the snapshots that may still need
+//! it, for a checkpoint that leads past it.
+
+mod count;
+mod index;
+mod pick;
+mod relocate;
+mod retire;
+
+use std::sync::{MutexGuard, PoisonError};
+
+use crate::error::Result;
+use crate::index::Tidied;
+
+use super::{Engine, WriterHalf};
+pub(super) use count::Recount;
+use relocate::Pass;
+use retire::Drained;
+
+/// What compaction has done and what is left, as told by [`Store::compact_step`](crate::Store::compact_step).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Compaction {
+    /// Bytes of the log that were read.
+    pub read: u64,
+    /// Bytes of records that were moved.
+    pub moved: u64,
+    /// Bytes of segments that were removed.
+    pub freed: u64,
+    /// Segments that could go, but for a snapshot that may need them.
+    pub held: u64,
+    /// There is nothing left to do now.
+    pub done: bool,
+}
+
+/// Where compaction is. Nothing of it is stored: after a crash it begins anew, and what was moved is dead where it was.
+#[derive(Debug, Default)]
+pub(super) struct Compactor {
+    pass: Option<Pass>,
+    /// Segments to which nothing leads any more, oldest first.
+    drained: Vec<Drained>,
+    tidying: Option<index::Tidying>,
+    /// The commit as of which nothing more could be merged.
+    tidied: Option<u64>,
+    /// Compaction in the background has begun and goes on below its threshold for a while.
+    eager: bool,
+}
+
+/// How much garbage is worth the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// All that can be won at a sensible price.
+    Thorough,
+    /// Only when this many percent of the log are dead.
+    Above(u8),
+}
+
+impl Engine {
+    fn compactor<'a>(&self, half: &'a WriterHalf) -> MutexGuard<'a, Compactor> {
+        half.compactor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One step of compaction, which reads about `budget` bytes of the log.
+    pub(crate) fn compact_step(&self, effort: Effort, budget: u64) -> Result<Compaction> {
+        let half = self.writer()?;
+        let mut compactor = self.compactor(half);
+        let mut report = Compaction::default();
+        report.freed += self.retire(half, &mut compactor)?;
+        if report.freed > 0 {
+            return Ok(report);
+        }
+        if let Some(mut pass) = compactor.pass.take() {
+            let end = self.advance(half, &mut compactor, &mut pass, budget, &mut report)?;
+            if !end {
+                compactor.pass = Some(pass);
+            }
+            return Ok(report);
+        }
+        if self.count_step(half, budget, &mut report)?
+            || self.settle_drained(half, &mut compactor)?
+        {
+            return Ok(report);
+        }
+        if let Some(number) = self.pick(half, &mut compactor, effort)? {
+            compactor.pass = Some(self.begin_pass(&compactor, number)?);
+            return Ok(report);
+        }
+        if self.tidy_step(half, &mut compactor)? {
+            return Ok(report);
+        }
+        if compactor.drained.iter().any(Drained::waits_for_checkpoint) || self.index_is_untidy(half)
+        {
+            self.checkpoint()?;
+            return Ok(report);
+        }
+        report.held = compactor.drained.len() as u64;
+        report.done = true;
+        Ok(report)
+    }
+}
+
+impl Compactor {
+    /// The segment is on its way out.
+    fn has(&self, number: u64) -> bool {
+        self.drained.iter().any(|drained| drained.number() == number)
+            || self.pass.as_ref().is_some_and(|pass| pass.number() == number)
+    }
+}
+
+impl Compaction {
+    /// Adds what another step did; whether there is more to do is as of the later one.
+    pub(crate) fn and(self, later: Compaction) -> Compaction {
+        Compaction {
+            read: self.read + later.read,
+            moved: self.moved + later.moved,
+            freed: self.freed + later.freed,
+            ..later
+        }
+    }
+}
+
+/// Tidying that has not begun.
+fn untouched() -> Tidied {
+    Tidied::start()
+}

@@ -1,0 +1,113 @@
+//! Removing segments to which nothing leads any more.
+//!
+//! Invariant I15: before anything goes that a reader at a position before H may need, the horizon is H, and nobody holds a
+//! position before it. A reader that holds none looks at the horizon when it found nothing, and starts again if it has passed.
+
+use crate::error::{Error, Result};
+use crate::log::Scan;
+use crate::sys::Pin;
+
+use super::super::{Engine, WriterHalf};
+use super::Compactor;
+
+/// Tombstones that are buried while writers wait.
+const GRAVES: usize = 256;
+
+/// A segment to which the index leads no more, but for tombstones that hide nothing.
+#[derive(Debug)]
+pub(super) struct Drained {
+    number: u64,
+    /// End of the log when it was found to be so: readers before it may still come here.
+    at: u64,
+    graves: bool,
+    /// The checkpoint sequence then; None while someone may still need the segment.
+    settled: Option<u64>,
+}
+
+impl Drained {
+    pub(super) fn new(number: u64, at: u64, graves: bool) -> Drained {
+        Drained { number, at, graves, settled: None }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn waits_for_checkpoint(&self) -> bool {
+        self.settled.is_some()
+    }
+}
+
+impl Engine {
+    /// Lets the first segment go that nobody holds any more: its tombstones are buried. False if there is none.
+    pub(super) fn settle_drained(
+        &self,
+        half: &WriterHalf,
+        compactor: &mut Compactor,
+    ) -> Result<bool> {
+        let Some(drained) = compactor.drained.iter_mut().find(|d| d.settled.is_none()) else {
+            return Ok(false);
+        };
+        if self.cells.horizon() < drained.at {
+            self.cells.set_horizon(drained.at);
+        }
+        if self.is_held_before(drained.at)? {
+            return Ok(false);
+        }
+        if drained.graves {
+            // A tombstone that is not durable would be missed by what a power cut takes back.
+            self.sync_to(half, drained.at)?;
+            self.bury(half, drained.number)?;
+        }
+        half.touched();
+        drained.settled = Some(self.cells.sequence());
+        Ok(true)
+    }
+
+    /// Gives up the slots of all tombstones of a segment.
+    fn bury(&self, half: &WriterHalf, number: u64) -> Result<()> {
+        let pin = Pin::new();
+        let log = self.log.view(&pin);
+        let start = log.segment(number)?.start() + crate::format::segment::HEADER;
+        let end = start + self.usage.used(number).unwrap_or(0);
+        let mut scan = Scan::new(log, number, start)?;
+        let mut graves = Vec::new();
+        while scan.position() < end {
+            let Some(record) = scan.step()? else { break };
+            if !record.is_put() {
+                let hash = self.hasher.hash(record.header().table, record.key());
+                graves.push((hash, record.position()));
+            }
+            if graves.len() == GRAVES || scan.position() >= end {
+                let mut writer = half.lock();
+                self.prepare(half, &mut writer)?;
+                let reference = writer.tail.position;
+                for (hash, position) in graves.drain(..) {
+                    writer.editor.bury(&self.index, hash, position, reference)?;
+                }
+                half.touched();
+            }
+        }
+        Ok(())
+    }
+
+    /// Unlinks the oldest segment for which all is done; returns its bytes, 0 if there is none.
+    pub(super) fn retire(&self, half: &WriterHalf, compactor: &mut Compactor) -> Result<u64> {
+        let durable = half.durable_sequence();
+        let Some(first) = compactor.drained.first() else { return Ok(0) };
+        if first.settled.is_none_or(|settled| durable <= settled) {
+            return Ok(0);
+        }
+        let number = first.number;
+        let bytes = self.log.view(&Pin::new()).segment(number)?.header().bytes;
+        self.log.retire(number)?;
+        self.usage.set_live(number, None);
+        self.usage.set_used(number, None);
+        compactor.drained.remove(0);
+        // One after the other: what a tombstone hides must be gone before the tombstone is.
+        let dir = self.file("log");
+        self.disk.sync_dir("log").map_err(|e| Error::io("sync", dir, e))?;
+        self.log.collect();
+        Ok(bytes)
+    }
+}

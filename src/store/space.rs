@@ -1,0 +1,219 @@
+//! Which segments there are, and how much of each is live: kept as commits go by, and brought back after a crash.
+
+use crate::chunks::Chunks;
+use crate::error::{Error, Result};
+use crate::format::checkpoint::ROW_WORDS;
+use crate::format::usage::{HEADER as USAGE_HEADER, NAME, encode, is_header};
+use crate::format::{PAGE, StoreId, segment};
+use crate::log::{Scan, Segment, View};
+use crate::sys::{Access, Disk, Pin};
+use crate::usage::{Live, Usage};
+
+use super::plan::Plan;
+use super::{Engine, Writer};
+
+/// What a checkpoint says about one segment: its number, and the words of `usage`.
+pub(super) type SegmentRow = [u64; ROW_WORDS];
+
+/// Opens the file `usage`, and makes one where there is none if this handle may write.
+pub(super) fn open_usage(disk: &dyn Disk, id: &StoreId, access: Access) -> Result<Usage> {
+    let path = disk.root().join(NAME);
+    let file = match disk.open(NAME, access) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            if access == Access::Read {
+                return Ok(Usage::new(None));
+            }
+            create_usage(disk, id)?;
+            disk.open(NAME, access).map_err(|e| Error::io("open", &path, e))?
+        }
+        Err(e) => return Err(Error::io("open", path, e)),
+    };
+    let mut header = [0; USAGE_HEADER];
+    let read = file.read_at(&mut header, 0);
+    if read.is_err() || !is_header(&header, id) {
+        return Err(Error::corrupt(
+            path,
+            0,
+            "the header of this store's segment usage",
+            "other bytes",
+        ));
+    }
+    Ok(Usage::new(Some(Chunks::new(file, path, access, 1))))
+}
+
+/// Makes the file `usage`, in which nothing is known yet.
+pub(super) fn create_usage(disk: &dyn Disk, id: &StoreId) -> Result<()> {
+    const UNFINISHED: &str = "usage.unfinished";
+    let path = disk.root().join(NAME);
+    let file = disk.create(UNFINISHED, 2 * PAGE).map_err(|e| Error::io("create", &path, e))?;
+    let finish = || {
+        file.write_at(&encode(id), 0)?;
+        file.sync()?;
+        disk.rename(UNFINISHED, NAME)
+    };
+    finish().map_err(|e| Error::io("create", path, e))
+}
+
+impl Engine {
+    /// Number of the segment that a record at `position` is in.
+    #[inline]
+    pub(super) fn number(&self, position: u64) -> u64 {
+        position / self.superblock.segment_bytes
+    }
+
+    /// Takes note of the records that the index leads to since the last commit, and of those that it led to before.
+    #[inline]
+    pub(super) fn account<'a>(
+        &self,
+        writer: &mut Writer,
+        plans: impl Iterator<Item = (&'a Plan, bool)>,
+    ) {
+        for (plan, put) in plans {
+            self.account_one(plan, put);
+            if let Some(recount) = &mut writer.recount {
+                recount.overwritten(plan.prev, Live::of(plan.live_before, plan.prev_size));
+            }
+        }
+        self.cells.set_counted(writer.counters.position);
+    }
+
+    /// Takes note of one record. In a replay, whatever version the slot shows already, the counts are as of the record before.
+    #[inline]
+    pub(super) fn account_one(&self, plan: &Plan, put: bool) {
+        self.usage.add(self.number(plan.position), Live::of(put, plan.size));
+        if plan.prev != 0 {
+            let before = Live::of(plan.live_before, plan.prev_size);
+            self.usage.sub(self.number(plan.prev), before);
+        }
+    }
+
+    /// Takes note of segments that a batch has begun: after the one where the log ended, up to `last`.
+    pub(super) fn account_segments(&self, ended: u64, last: u64) -> Result<()> {
+        if ended == last {
+            return Ok(());
+        }
+        let pin = Pin::new();
+        let log = self.log.view(&pin);
+        let mut number = ended;
+        while number < last {
+            let next = log.after(log.segment(number)?);
+            let segment = log.segment(next)?;
+            self.usage.set_used(
+                number,
+                Some(used(segment.header().prev_end, log.segment(number)?.start())),
+            );
+            self.usage.set_used(next, None);
+            self.usage.set_live(next, Some(Live::default()));
+            number = next;
+        }
+        if let Some(half) = &self.writer {
+            half.background.nudge();
+        }
+        Ok(())
+    }
+
+    /// Nothing is known any more of any segment but what `rows` say.
+    pub(super) fn reset_usage(&self, rows: &[SegmentRow]) -> Result<()> {
+        let numbers = self.log.numbers()?;
+        if let Some(last) = numbers.last() {
+            self.usage.ensure(*last)?;
+        }
+        for number in &numbers {
+            self.usage.set_live(*number, None);
+            self.usage.set_used(*number, None);
+        }
+        for [number, puts, tombstones, used] in rows {
+            if numbers.binary_search(number).is_ok() {
+                let known = crate::format::usage::bytes;
+                let live = known(*puts).zip(known(*tombstones));
+                self.usage
+                    .set_live(*number, live.map(|(puts, tombstones)| Live { puts, tombstones }));
+                self.usage.set_used(*number, known(*used));
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns from the headers of segments where the ones before them end, as far as that is not known.
+    pub(super) fn learn_used(&self) -> Result<()> {
+        let numbers = self.log.numbers()?;
+        let pin = Pin::new();
+        let log = self.log.view(&pin);
+        for pair in numbers.windows(2) {
+            let [number, next] = [pair[0], pair[1]];
+            if self.usage.used(number).is_none() {
+                let segment = log.segment(number)?;
+                if log.after(segment) == next {
+                    let end = log.segment(next)?.header().prev_end;
+                    self.usage.set_used(number, Some(used(end, segment.start())));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of all segments, for a checkpoint.
+    pub(super) fn segment_rows(&self) -> Result<Vec<SegmentRow>> {
+        let word = crate::format::usage::word;
+        let row = |number: u64| {
+            let live = self.usage.live(number);
+            let (puts, tombstones) = (live.map(|l| l.puts), live.map(|l| l.tombstones));
+            [number, word(puts), word(tombstones), word(self.usage.used(number))]
+        };
+        Ok(self.log.numbers()?.into_iter().map(row).collect())
+    }
+
+    /// After a killed process: the last batch may have been counted in part, so nothing is known of the segments it touched.
+    pub(super) fn doubt_usage(&self) -> Result<()> {
+        let (counted, committed) = (self.cells.counted(), self.cells.committed());
+        if counted == committed {
+            return Ok(());
+        }
+        let numbers = self.log.numbers()?;
+        let at = numbers.partition_point(|number| *number <= self.number(counted.max(1) - 1));
+        let first = at.checked_sub(1).map(|at| numbers[at]);
+        let pin = Pin::new();
+        let mut touched = None;
+        if let (Some(first), true) = (first, counted <= committed) {
+            touched = self.touched(self.log.view(&pin), first, counted, committed).ok();
+        }
+        for number in touched.unwrap_or(numbers) {
+            self.usage.set_live(number, None);
+        }
+        self.cells.set_counted(committed);
+        Ok(())
+    }
+
+    /// Segments that the commits from `from` to `to` have written to or taken something from.
+    fn touched(&self, log: View<'_>, first: u64, from: u64, to: u64) -> Result<Vec<u64>> {
+        let mut scan = Scan::new(log, first, from)?;
+        let mut touched = Vec::new();
+        while scan.position() < to {
+            let Some(record) = scan.step()? else { break };
+            touched.push(self.number(record.position()));
+            touched.push(self.number(record.header().prev));
+        }
+        if scan.position() != to {
+            return Err(self.missing(
+                scan.segment(),
+                scan.position(),
+                format!("records up to {to}"),
+            ));
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        Ok(touched)
+    }
+
+    /// Records are missing where a segment should have some.
+    pub(super) fn missing(&self, segment: &Segment, position: u64, expected: String) -> Error {
+        let file = self.file(&segment::name(segment.number()));
+        Error::corrupt(file, position - segment.start(), expected, "bytes that are no record")
+    }
+}
+
+/// Bytes of the records of a segment that begins at `start`, in a log that went on elsewhere after `end`.
+fn used(end: u64, start: u64) -> u64 {
+    end.saturating_sub(start + segment::HEADER)
+}

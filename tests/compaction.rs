@@ -1,0 +1,154 @@
+//! Compaction: space comes back, and nothing else changes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use mapstone::{Options, Store};
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn options() -> Options {
+    let mut options = Options::new();
+    options.segment_size(1 << 16).background(false);
+    options
+}
+
+fn key(i: u32) -> Vec<u8> {
+    format!("key {i}").into_bytes()
+}
+
+fn value(i: u32, round: u32) -> Vec<u8> {
+    format!("value {i} of round {round} ").repeat(5).into_bytes()
+}
+
+fn put(store: &Store, model: &mut Model, i: u32, round: u32) {
+    store.put(key(i), value(i, round)).expect("space");
+    model.insert(key(i), value(i, round));
+}
+
+fn delete(store: &Store, model: &mut Model, i: u32) {
+    store.delete(key(i)).expect("space");
+    model.remove(&key(i));
+}
+
+fn check(store: &Store, model: &Model) {
+    let snapshot = store.snapshot().expect("a snapshot");
+    let mut seen = Model::new();
+    for item in &snapshot {
+        let (key, value) = item.expect("sound");
+        assert!(seen.insert(key.to_vec(), value.to_vec()).is_none());
+    }
+    assert!(seen == *model, "{} entries, {} in the model", seen.len(), model.len());
+    for (key, value) in model {
+        assert_eq!(store.get(key).expect("sound").as_deref(), Some(&value[..]));
+    }
+    drop(snapshot);
+    let report = store.verify().expect("readable");
+    assert!(report.is_ok(), "{:#?}", report.damage);
+}
+
+fn log_bytes(path: &Path) -> u64 {
+    let files = std::fs::read_dir(path.join("log")).expect("the log");
+    files.map(|file| file.expect("a file").metadata().expect("its size").len()).sum()
+}
+
+#[test]
+fn overwritten_space_comes_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let store = options().open(&path).expect("a new store");
+    let mut model = Model::new();
+    for round in 0..10 {
+        for i in 0..2000 {
+            put(&store, &mut model, i, round);
+        }
+    }
+    let before = log_bytes(&path);
+    let done = store.compact(|_| true).expect("space");
+    let after = log_bytes(&path);
+    let live = store.stats().expect("figures").live_bytes;
+    assert!(
+        after < 2 * live + (2 << 16),
+        "{before} bytes became {after}, of which {live} are live"
+    );
+    assert!(done.freed > 0 && done.done && done.held == 0, "{done:?}");
+    check(&store, &model);
+    drop(store);
+    let store = options().open(&path).expect("closed cleanly");
+    check(&store, &model);
+    for i in 0..2000 {
+        put(&store, &mut model, i, 11);
+    }
+    check(&store, &model);
+}
+
+#[test]
+fn deleted_keys_leave_nothing_behind() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let store = options().open(&path).expect("a new store");
+    let mut model = Model::new();
+    for i in 0..40_000 {
+        put(&store, &mut model, i, 0);
+    }
+    let index = store.verify().expect("readable").pages;
+    for i in (0..40_000).filter(|i| i % 10 != 0) {
+        delete(&store, &mut model, i);
+    }
+    store.compact(|_| true).expect("space");
+    check(&store, &model);
+    let report = store.verify().expect("readable");
+    assert!(report.pages * 5 < index, "{index} pages became {}", report.pages);
+    assert_eq!(report.records, 4000, "no tombstones are left, but in the last segment");
+    let stats = store.stats().expect("figures");
+    assert!(log_bytes(&path) < 2 * stats.live_bytes + (2 << 16));
+    drop(store);
+    let store = options().open(&path).expect("closed cleanly");
+    check(&store, &model);
+    for i in 0..40_000 {
+        put(&store, &mut model, i, 1);
+    }
+    check(&store, &model);
+}
+
+#[test]
+fn a_snapshot_keeps_what_it_sees() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let store = options().open(&path).expect("a new store");
+    let reader = options().open_read_only(&path).expect("beside the writer");
+    let mut model = Model::new();
+    for i in 0..3000 {
+        put(&store, &mut model, i, 0);
+    }
+    let old = model.clone();
+    let here = store.snapshot().expect("a snapshot");
+    let there = reader.snapshot().expect("a snapshot");
+    for round in 1..4 {
+        for i in 0..3000 {
+            if i % 3 == 0 {
+                delete(&store, &mut model, i);
+            } else {
+                put(&store, &mut model, i, round);
+            }
+        }
+        let done = store.compact(|_| true).expect("space");
+        assert!(done.held > 0 && done.freed == 0, "{done:?}");
+        for snapshot in [&here, &there] {
+            for (key, value) in &old {
+                assert_eq!(snapshot.get(key).expect("sound").as_deref(), Some(&value[..]));
+            }
+            assert_eq!(snapshot.iter().count(), old.len());
+        }
+    }
+    let holders = store.holders().expect("readable");
+    assert_eq!(holders[0].pid, Some(std::process::id()));
+    assert_eq!(holders[0].position, here.position().as_u64());
+    assert!(holders[0].age.is_some());
+    drop((here, there));
+    assert!(store.holders().expect("readable").is_empty());
+    let done = store.compact(|_| true).expect("space");
+    assert!(done.freed > 0 && done.held == 0, "{done:?}");
+    check(&store, &model);
+    check(&reader, &model);
+}
