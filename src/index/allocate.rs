@@ -4,6 +4,7 @@
 //! directory leads to, and are worked out when a checkpoint has become durable.
 
 use crate::error::{Error, Result};
+use crate::faults::{Point, reach};
 use crate::format::directory::Entry;
 
 use super::chunks::Chunks;
@@ -56,6 +57,7 @@ impl Index {
         let end = first.checked_add(pages).ok_or_else(|| self.full())?;
         self.chunks.grow(end)?;
         self.cells.set_watermark(end);
+        reach(Point::GrowTaken);
         allocator.free.extend(watermark..first);
         Ok(first)
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
+use crate::faults::{Point, reach};
 use crate::format::directory::Entry;
 use crate::format::hash::Hash;
 use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_line};
@@ -117,6 +118,7 @@ impl Editor {
             && old < durable
         {
             prev.store(tags.prev_word(old), Relaxed);
+            reach(Point::SlotPrev);
         }
         cur.store(tags.cur_word(version), Release);
         Ok(())
@@ -139,6 +141,7 @@ impl Editor {
         }
         let tags = Tags::of(hash);
         prev.store(tags.prev_word(0), Relaxed);
+        reach(Point::SlotNew);
         cur.store(tags.cur_word(version), Release);
         Ok(true)
     }
@@ -151,6 +154,7 @@ impl Editor {
             if let Some(word) = vacancy(words, hash, version) {
                 let tags = Tags::of(hash);
                 words[word + 1].store(tags.prev_word(0), Relaxed);
+                reach(Point::SlotInserted);
                 words[word].store(tags.cur_word(version), Release);
                 return Ok(());
             }

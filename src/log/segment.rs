@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::faults::{Point, reach};
 use crate::format::checksum::Salt;
 use crate::format::segment::{HEADER_BYTES, SegmentHeader, name};
 use crate::format::{PAGE, PAGE_BYTES, StoreId};
@@ -69,10 +70,14 @@ impl Segment {
         let path = disk.root().join(&name);
         let file =
             disk.create(UNFINISHED, header.bytes).map_err(|e| Error::io("create", &path, e))?;
+        reach(Point::SegmentCreated);
         let finish = || {
             file.write_at(&header.encode(), 0)?;
+            reach(Point::SegmentHeaded);
             file.sync()?;
+            reach(Point::SegmentSynced);
             disk.rename(UNFINISHED, &name)?;
+            reach(Point::SegmentRenamed);
             disk.sync_dir("log")
         };
         finish().map_err(|e| {
@@ -80,6 +85,7 @@ impl Segment {
             let _ = disk.remove(UNFINISHED);
             Error::io("create", &path, e)
         })?;
+        reach(Point::SegmentDurable);
         Segment::map(disk, segment_bytes, header, file, Access::Write)
     }
 
