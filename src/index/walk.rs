@@ -32,7 +32,7 @@ impl Index {
                 }
                 return Err(self.bad_directory(self.cells.directory()));
             };
-            let collected = self.collect(probe.entry(), reference, seen);
+            let collected = self.collect(probe.entry(), from, reference, seen);
             if self.moved(&probe, true) {
                 continue;
             }
@@ -43,12 +43,14 @@ impl Index {
         }
     }
 
-    fn collect(&self, entry: Entry, reference: u64, seen: &mut Vec<Seen>) -> Result<()> {
+    /// While a page splits, the entries of one half may lead to its own page and those of the other still to the one with both:
+    /// what lies before `from` has been met.
+    fn collect(&self, entry: Entry, from: u64, reference: u64, seen: &mut Vec<Seen>) -> Result<()> {
         for page in self.chain(entry) {
             let slots = used(page?.1).filter_map(|(cur, prev)| {
                 position(cur, reference).map(|position| (stored(cur, prev), position))
             });
-            seen.extend(slots);
+            seen.extend(slots.filter(|(hash, _)| *hash >= from));
         }
         Ok(())
     }
