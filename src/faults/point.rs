@@ -154,8 +154,6 @@ super::named! {
         /// The clean record is durable; the locks are still held.
         CleanSynced = "clean.synced",
 
-        /// A write is about to finish the batch that a full disk kept from the index.
-        FinishBegun = "finish.begun",
         /// The cells of a killed writer are found plausible, and nothing is changed.
         ResumeChecked = "resume.checked",
         /// A split that was announced is finished.

@@ -82,17 +82,16 @@ impl Index {
         allocator.free.extend(first..first + directory_pages(depth));
     }
 
-    /// Makes room for `new_keys` insertions without growing the file, so that a full disk is noticed beforehand.
+    /// Makes room for `new_keys` insertions, mapped, so that a full disk or a lack of memory is noticed beforehand.
     pub(super) fn ensure(&self, allocator: &Allocator, new_keys: usize) -> Result<()> {
         let splits = u32::try_from(new_keys / 64).unwrap_or(u32::MAX / 4).saturating_add(4);
         let doubling = directory_pages(self.cells.directory().depth() + 1);
         let need = splits.saturating_mul(2).saturating_add(doubling.saturating_mul(2));
         let have = u32::try_from(allocator.free.len()).unwrap_or(u32::MAX);
-        if need <= have {
-            return Ok(());
-        }
-        let end = self.cells.watermark().checked_add(need - have).ok_or_else(|| self.full())?;
-        self.chunks.grow(end)
+        let more = need.saturating_sub(have);
+        let end = self.cells.watermark().checked_add(more).ok_or_else(|| self.full())?;
+        self.chunks.grow(end)?;
+        self.chunks.map_to(end)
     }
 
     /// Pages that are neither led to nor free: they wait for a checkpoint. 0 while one is under way.

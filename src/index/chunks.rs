@@ -153,6 +153,17 @@ impl Chunks {
         self.refresh(0).map(|_| ())
     }
 
+    /// Maps all pages before `end`, which the file has.
+    pub(crate) fn map_to(&self, end: u32) -> Result<()> {
+        let (last, _) = place(self.first, end.saturating_sub(1));
+        for (chunk, region) in self.regions.iter().enumerate().take(last + 1) {
+            if region.get().is_none() {
+                self.map(chunk)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The first page from `from` on at which `pages` pages lie in one chunk, however many pages the first chunk has.
     pub(crate) fn contiguous(from: u32, pages: u32) -> Option<u32> {
         let (mut chunk, index) = place(FIRST, from);

@@ -223,7 +223,6 @@ impl Engine {
 
     /// Completes the batch that a full disk kept from the index.
     pub(super) fn finish(&self, writer: &mut Writer) -> Result<()> {
-        reach(Point::FinishBegun);
         let counters = writer.counters;
         let start = Tail { position: counters.position, segment: counters.segment };
         let limit = writer.tail.position;

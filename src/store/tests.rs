@@ -1,9 +1,12 @@
 //! What only the inside can bring about: a batch that has its commit mark and is not in the index yet.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::commit::header;
 use super::{DEFAULT_TABLE, Engine, Op};
+use crate::faults::{Point, at_points};
 use crate::options::Options;
 use crate::sys::sim::SimDisk;
 
@@ -79,6 +82,24 @@ fn so_does_the_next_process() {
     let disk = disk.process_kill();
     drop(engine);
     let engine = open(&disk);
+    assert_eq!(get(&engine, b"key").as_deref(), Some(&b"new"[..]));
+    assert!(engine.verify().expect("readable").is_ok());
+}
+
+/// Whoever completes the batch may be killed at it.
+#[test]
+fn so_does_the_process_after_one_that_was_killed_at_it() {
+    let (disk, engine) = unfinished();
+    let left = Rc::new(RefCell::new(None));
+    let killed = Rc::clone(&left);
+    at_points(Some(Box::new(move |point| {
+        if point == Point::ReplayRecord {
+            killed.borrow_mut().get_or_insert_with(|| disk.process_kill());
+        }
+    })));
+    let _ = engine.checkpoint();
+    at_points(None);
+    let engine = open(&left.take().expect("a replay"));
     assert_eq!(get(&engine, b"key").as_deref(), Some(&b"new"[..]));
     assert!(engine.verify().expect("readable").is_ok());
 }

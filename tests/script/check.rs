@@ -55,10 +55,10 @@ pub(crate) fn equals(store: &Store, state: &State) {
 }
 
 /// Which of the states that may be the store holds; panics when it is none of them.
-pub(crate) fn one_of(store: &Store, allowed: &[&State]) -> usize {
+pub(crate) fn one_of(store: &Store, allowed: &[(u64, State)]) -> usize {
     let actual = content(store).expect("readable");
-    allowed.iter().position(|state| **state == actual).unwrap_or_else(|| {
-        let each = allowed.iter().map(|state| difference(&actual, state));
+    allowed.iter().position(|(_, state)| *state == actual).unwrap_or_else(|| {
+        let each = allowed.iter().map(|(_, state)| difference(&actual, state));
         panic!("none of the states that may be:\n{}", each.collect::<Vec<_>>().join("\n"))
     })
 }

@@ -29,8 +29,8 @@ impl Task {
     pub(crate) fn mine() -> Option<(Task, PathBuf)> {
         let task = std::env::var(TASK).ok()?;
         let words: Vec<u64> = task.split(' ').map(|word| word.parse().expect("a number")).collect();
-        let [seed, crowded, steps, close] = words[..] else { panic!("four numbers: {task}") };
-        let script = Script { seed, crowded: crowded == 1 };
+        let [seed, crowded, background, steps, close] = words[..] else { panic!("{task}") };
+        let script = Script { seed, crowded: crowded == 1, background: background == 1 };
         let place = PathBuf::from(std::env::var_os(PLACE).expect("a place to play"));
         Some((Task { script, steps, close: close == 1 }, place))
     }
@@ -49,9 +49,10 @@ impl Task {
     }
 
     fn prepare(self, command: &mut Command, place: &Path) {
-        let Task { script: Script { seed, crowded }, steps, close } = self;
+        let Task { script: Script { seed, crowded, background }, steps, close } = self;
         command.args(["--exact", PART, "--nocapture", "--test-threads=1"]);
-        let task = format!("{seed} {} {steps} {}", u8::from(crowded), u8::from(close));
+        let [crowded, background, close] = [crowded, background, close].map(u8::from);
+        let task = format!("{seed} {crowded} {background} {steps} {close}");
         command.env(PLACE, place).env(TASK, task).env("RUST_BACKTRACE", "0");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     }
@@ -90,10 +91,12 @@ impl Progress {
         self.0.write_all_at(&steps.to_le_bytes(), 8).expect("space");
     }
 
-    /// The steps after which the store may stand: all that were done, perhaps the one that was begun.
-    pub(crate) fn allowed<'a>(&self, states: &'a [State]) -> [&'a State; 2] {
-        let at = |steps: u64| &states[usize::try_from(steps).expect("few")];
-        [at(self.done()), at(self.begun())]
+    /// Where the store may stand, after how many steps and with what: all that were done, perhaps also the one that was begun.
+    pub(crate) fn allowed(&self, script: Script) -> Vec<(u64, State)> {
+        let (done, begun) = (self.done(), self.begun());
+        let state = script.state(done);
+        let next = (begun > done).then(|| (begun, state.after(&script.step(done, &state))));
+        [(done, state)].into_iter().chain(next).collect()
     }
 }
 
@@ -103,12 +106,10 @@ pub(crate) fn work(task: Task, place: &Path) {
     let progress = Progress::at(place);
     let open = || script.options().open(place);
     let first = open().expect("nobody else writes");
-    let states = script.states(progress.begun());
-    let from =
-        [progress.done(), progress.begun()][check::one_of(&first, &progress.allowed(&states))];
+    let mut allowed = progress.allowed(script);
+    let (from, mut state) = allowed.swap_remove(check::one_of(&first, &allowed));
     progress.set_begun(from);
     progress.set_done(from);
-    let mut state = states[usize::try_from(from).expect("few")].clone();
     let mut store: Option<Store> = Some(first);
     for n in from..steps {
         let step = script.step(n, &state);

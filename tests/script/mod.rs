@@ -42,8 +42,10 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Script {
     pub(crate) seed: u64,
-    /// Only a few hash bits differ between keys, so that pages grow chains.
+    /// All keys have the same hash, so that pages grow chains.
     pub(crate) crowded: bool,
+    /// Checkpoints are made by a thread of their own.
+    pub(crate) background: bool,
 }
 
 /// A small generator: splitmix64.
@@ -87,12 +89,12 @@ pub(crate) fn number(key: &[u8]) -> u16 {
 }
 
 impl Script {
-    /// Small segments and checkpoints, so that a few steps roll everything over. All in one thread, so that a run repeats.
+    /// Small segments and checkpoints, so that a few steps roll everything over.
     pub(crate) fn options(self) -> Options {
         let mut options = Options::new();
-        options.segment_size(16 << 10).checkpoint_interval(24 << 10).background(false);
+        options.segment_size(16 << 10).checkpoint_interval(24 << 10).background(self.background);
         if self.crowded {
-            options.hash_mask(0x8000_0000_0000_0000);
+            options.hash_mask(0);
         }
         options
     }
@@ -142,20 +144,24 @@ impl Script {
         }
     }
 
-    /// What the store holds after `steps` steps, for all counts up to `steps`.
-    pub(crate) fn states(self, steps: u64) -> Vec<State> {
-        let mut states = vec![State::default()];
+    /// What the store holds after so many steps.
+    pub(crate) fn state(self, steps: u64) -> State {
+        let mut state = State::default();
         for n in 0..steps {
-            let mut next = states[states.len() - 1].clone();
-            let step = self.step(n, &next);
-            next.apply(&step);
-            states.push(next);
+            state.apply(&self.step(n, &state));
         }
-        states
+        state
     }
 }
 
 impl State {
+    /// This state after one step more.
+    pub(crate) fn after(&self, step: &Step) -> State {
+        let mut next = self.clone();
+        next.apply(step);
+        next
+    }
+
     pub(crate) fn apply(&mut self, step: &Step) {
         match step {
             Step::Put(table, key, value) | Step::PutWith(table, key, value) => {
