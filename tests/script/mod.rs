@@ -4,6 +4,7 @@
 
 pub(crate) mod check;
 pub(crate) mod child;
+pub(crate) mod endure;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

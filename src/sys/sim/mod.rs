@@ -167,6 +167,13 @@ impl SimDisk {
         self.shared.lock().faults.push(fault);
     }
 
+    /// Ends all failures, those to come included, and returns which calls have failed by one since the last time.
+    pub fn mend(&self) -> Vec<Call> {
+        let mut state = self.shared.lock();
+        state.faults.clear();
+        std::mem::take(&mut state.failed)
+    }
+
     /// Limits the disk's size; growing beyond it fails with `ENOSPC`.
     pub fn capacity(&self, bytes: Option<u64>) {
         self.shared.lock().capacity = bytes;

@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) calls: u64,
     pub(super) cut_at: Option<u64>,
     pub(super) faults: Vec<Fault>,
+    /// The calls that were made to fail.
+    pub(super) failed: Vec<Call>,
     pub(super) capacity: Option<u64>,
     pub(super) random: Random,
     pub(super) last_handle: u64,
@@ -37,6 +39,7 @@ impl State {
             calls: 0,
             cut_at: None,
             faults: Vec::new(),
+            failed: Vec::new(),
             capacity,
             random,
             last_handle: 0,
@@ -60,6 +63,7 @@ impl State {
                 fault.after -= 1;
             } else if fault.times > 0 {
                 fault.times -= 1;
+                self.failed.push(call);
                 return Err(os_error(fault.errno));
             }
         }

@@ -1,0 +1,136 @@
+//! Every call to the operating system fails, one after the other, once and until it is mended: the error has a type, nothing is
+//! lost, and the store goes on.
+#![cfg(feature = "sim")]
+
+mod script;
+
+use std::cell::{Cell, RefCell};
+
+use mapstone::sim::{Call, Fault, SimDisk};
+use mapstone::{Result, Store};
+
+use script::endure::{Endured, Ground, endure};
+use script::{Random, Script};
+
+const EINTR: i32 = 4;
+const EIO: i32 = 5;
+const ENOMEM: i32 = 12;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+const ERRORS: [i32; 5] = [EIO, ENOSPC, EINTR, ENOMEM, EMFILE];
+const STEPS: u64 = 30;
+const SCRIPT: Script = Script { seed: 4, crowded: false, background: false };
+
+/// What becomes of pages that a failed sync has marked clean, once the handle is gone.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    /// They stay in memory.
+    None,
+    /// The kernel drops them from its cache, and the old bytes come back.
+    Dropped,
+    /// The power goes.
+    Cut,
+}
+
+/// A simulated disk on which calls fail.
+struct Failing {
+    disk: RefCell<SimDisk>,
+    loss: Loss,
+    errno: i32,
+    failed: RefCell<Vec<Call>>,
+    opening: Cell<bool>,
+}
+
+impl Ground for Failing {
+    fn open(&self) -> Result<Store> {
+        self.opening.set(true);
+        let store = SCRIPT.options().open_sim(&self.disk.borrow())?;
+        self.opening.set(false);
+        Ok(store)
+    }
+
+    fn mend(&self) {
+        self.failed.replace(self.disk.borrow().mend());
+    }
+
+    fn lose(&mut self) -> bool {
+        match self.loss {
+            Loss::None => return false,
+            Loss::Dropped => self.disk.borrow().drop_caches(),
+            Loss::Cut => {
+                let left = self.disk.borrow().power_cut();
+                self.disk.replace(left);
+            }
+        }
+        true
+    }
+
+    fn poisoned(&self, poisoned: bool) {
+        let failed = self.failed.borrow();
+        // Fsync is also a segment's before it is used, which is not lost with it; a directory's and a removal are those of a segment
+        // that was created for nothing.
+        let reasons = [Call::Msync, Call::Fsync, Call::SyncDir, Call::Remove];
+        let reason = failed.iter().any(|call| reasons.contains(call));
+        assert!(reason || !poisoned, "poisoned, but no sync has failed: {failed:?}");
+        let sync = failed.contains(&Call::Msync) && self.errno != EINTR && !self.opening.get();
+        assert!(poisoned || !sync, "a sync has failed, and the handle goes on");
+    }
+}
+
+fn run(fault: Option<Fault>, loss: Loss) -> (Endured, u64) {
+    let disk = SimDisk::new(1);
+    let errno = fault.map_or(0, |fault| fault.errno);
+    fault.into_iter().for_each(|fault| disk.fail(fault));
+    let mut ground = Failing {
+        disk: RefCell::new(disk.clone()),
+        loss,
+        errno,
+        failed: RefCell::default(),
+        opening: Cell::new(false),
+    };
+    let endured = endure(SCRIPT, STEPS, &mut ground);
+    (endured, disk.calls())
+}
+
+fn fails(after: u64, errno: i32, for_ever: bool, loss: Loss) -> Endured {
+    // An interrupted call is made again, and again.
+    let times = if !for_ever {
+        1
+    } else if errno == EINTR {
+        4
+    } else {
+        u64::MAX
+    };
+    let fault = Fault { call: Call::Any, after, errno, times };
+    let trying = std::panic::AssertUnwindSafe(|| run(Some(fault), loss).0);
+    std::panic::catch_unwind(trying).unwrap_or_else(|panic| {
+        eprintln!("{fault:?}, {loss:?}");
+        std::panic::resume_unwind(panic)
+    })
+}
+
+#[test]
+fn every_call_fails_once_and_until_it_is_mended() {
+    let (sound, calls) = run(None, Loss::None);
+    assert_eq!(sound.errors, 0);
+    let all = std::env::var_os("MAPSTONE_LONG").is_some();
+    let mut random = Random(1);
+    let (mut runs, mut errors, mut poisoned) = (0u64, 0, 0);
+    for after in 0..calls {
+        for errno in ERRORS {
+            for for_ever in [false, true] {
+                for loss in [Loss::None, Loss::Dropped, Loss::Cut] {
+                    // The short form has each call fail, in one of the thirty ways each time.
+                    if !all && random.below(30) != 0 {
+                        continue;
+                    }
+                    let endured = fails(after, errno, for_ever, loss);
+                    runs += 1;
+                    errors += endured.errors;
+                    poisoned += endured.poisoned;
+                }
+            }
+        }
+    }
+    eprintln!("{calls} calls, {runs} runs, {errors} errors, {poisoned} handles poisoned");
+}
