@@ -10,7 +10,7 @@ use mapstone::sim::{Call, Fault, SimDisk};
 use mapstone::{Result, Store};
 
 use script::endure::{Endured, Ground, endure};
-use script::{Random, Script};
+use script::{Random, Script, check};
 
 const EINTR: i32 = 4;
 const EIO: i32 = 5;
@@ -88,7 +88,10 @@ fn run(fault: Option<Fault>, loss: Loss) -> (Endured, u64) {
         failed: RefCell::default(),
         opening: Cell::new(false),
     };
-    let endured = endure(SCRIPT, STEPS, &mut ground);
+    let (endured, state) = endure(SCRIPT, STEPS, &mut ground);
+    ground.mend();
+    let store = ground.open().expect("no call fails any more");
+    check::equals(&store, &state);
     (endured, disk.calls())
 }
 

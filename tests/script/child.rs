@@ -141,12 +141,18 @@ pub(crate) enum End {
 
 /// Runs a child; it must end well or be killed.
 pub(crate) fn end(command: &mut Command) -> End {
+    end_and_words(command).0
+}
+
+/// The same, and what it said.
+pub(crate) fn end_and_words(command: &mut Command) -> (End, String) {
     use std::os::unix::process::ExitStatusExt;
     let Output { status, stderr, .. } = command.output().expect("a child");
+    let said = String::from_utf8_lossy(&stderr).into_owned();
     match (status.signal(), status.code()) {
-        (Some(9), _) | (_, Some(137)) => End::Killed,
-        (_, Some(0)) => End::Done,
-        _ => panic!("{status}: {}", String::from_utf8_lossy(&stderr)),
+        (Some(9), _) | (_, Some(137)) => (End::Killed, said),
+        (_, Some(0)) => (End::Done, said),
+        _ => panic!("{status}: {said}"),
     }
 }
 
