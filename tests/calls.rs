@@ -7,10 +7,10 @@ mod script;
 use std::cell::{Cell, RefCell};
 
 use mapstone::sim::{Call, Fault, SimDisk};
-use mapstone::{Result, Store};
+use mapstone::{Error, Result, Store};
 
 use script::endure::{Endured, Ground, endure};
-use script::{Random, Script, check};
+use script::{Random, Script, check, key};
 
 const EINTR: i32 = 4;
 const EIO: i32 = 5;
@@ -136,4 +136,28 @@ fn every_call_fails_once_and_until_it_is_mended() {
         }
     }
     eprintln!("{calls} calls, {runs} runs, {errors} errors, {poisoned} handles poisoned");
+}
+
+/// A chunk of the index that cannot be mapped is noticed before the commit mark stands, so that a later write has nothing to finish.
+#[test]
+fn a_commit_that_could_not_map_the_index_does_nothing_later() {
+    let disk = SimDisk::new(1);
+    let store = SCRIPT.options().open_sim(&disk).expect("a fresh store");
+    let mut failures = 0;
+    for i in 0..3000 {
+        disk.fail(Fault { call: Call::Map, after: 0, errno: ENOMEM, times: 1 });
+        let result = store.put(key(i), "value");
+        disk.mend();
+        if let Err(Error::Io { op: "map", path, .. }) = result {
+            failures += u64::from(path.ends_with("index"));
+            assert!(!store.delete("no such key").expect("nothing to do"));
+            assert!(
+                !store.contains(key(i)).expect("sound"),
+                "a later write made the commit that failed"
+            );
+            store.put(key(i), "value").expect("nothing fails any more");
+        }
+    }
+    assert!(failures > 1, "the index was mapped {failures} times");
+    assert_eq!(store.stats().expect("sound").entries, 3000);
 }
