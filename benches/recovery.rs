@@ -34,27 +34,26 @@ fn scramble(i: u64) -> [u8; 8] {
     (x ^ (x >> 31)).to_le_bytes()
 }
 
-/// Puts keys from `from` on as long as `more` says.
-fn put(store: &Store, from: u64, more: impl Fn(u64) -> bool) -> u64 {
+/// Puts the keys, again and again, as long as `more` says by their number.
+fn put(store: &Store, keys: u64, more: impl Fn(u64) -> bool) {
     let mut batch = store.batch();
-    let mut i = from;
+    let mut i = 0;
     while more(i) {
         for _ in 0..BATCH {
-            batch.put(scramble(i), [0x5A; VALUE]).expect("small");
+            batch.put(scramble(i % keys), [0x5A; VALUE]).expect("small");
             i += 1;
         }
         batch.commit().expect("space");
     }
-    i
 }
 
 /// In a child process: loads keys, perhaps writes on after a checkpoint, and dies without a close.
 fn play_part(part: &str, place: &Path, keys: u64) {
     let store = Options::new().open(place).expect("a fresh store");
-    let next = put(&store, 0, |i| i < keys);
+    put(&store, keys, |i| i < keys);
     if part == "killed" {
         let from = store.checkpoint().expect("a sound disk").as_u64();
-        put(&store, next, |_| store.position().as_u64() - from < LOG);
+        put(&store, keys, |_| store.position().as_u64() - from < LOG);
     }
     println!(
         "{}",

@@ -25,6 +25,8 @@ const ENDURE: &str = "MAPSTONE_TEST_ENDURE";
 
 /// What comes before the numbers of errors and of poisoned handles that a child tells.
 const SAYS: &str = "endured: ";
+/// Stands in the trace before the store's first call.
+const MARK: &str = "store.progress";
 /// More than the calls of each kind that the main thread makes.
 const PAST: usize = 20;
 
@@ -104,17 +106,24 @@ fn calls_of(
     place: &Path,
     adapt: impl Fn(&mut Command) -> &mut Command,
 ) -> (BTreeMap<String, Range<u64>>, Duration) {
+    calls_under(&["-e", &format!("trace={names}")], place, adapt)
+}
+
+/// The same with these arguments to strace.
+fn calls_under(
+    arguments: &[&str],
+    place: &Path,
+    adapt: impl Fn(&mut Command) -> &mut Command,
+) -> (BTreeMap<String, Range<u64>>, Duration) {
+    clear(place);
     let trace = place.with_extension("trace");
     let start = Instant::now();
-    let mut child = traced(place, &trace, &["-e", &format!("trace={names}")]);
+    let mut child = traced(place, &trace, arguments);
     assert_eq!(end(adapt(&mut child)), End::Done);
     let took = start.elapsed();
     let text = fs::read_to_string(trace).expect("a trace");
-    let thread = |line: &str| line.split_whitespace().next().map(str::to_owned);
-    let is_mark = |line: &str| line.contains("store.progress");
-    let mark = text.lines().find(|line| is_mark(line)).expect("the child's first call");
     let (mut begun, mut calls) = (false, BTreeMap::<_, Range<u64>>::new());
-    for line in text.lines().filter(|line| thread(line) == thread(mark)) {
+    for line in of_the_store(&text) {
         let call = line.split_whitespace().nth(1).and_then(|rest| rest.split_once('('));
         let Some((name, _)) = call else { continue };
         let numbers = calls.entry(name.to_owned()).or_insert(1..1);
@@ -122,9 +131,16 @@ fn calls_of(
         if !begun {
             numbers.start += 1;
         }
-        begun |= is_mark(line);
+        begun |= line.contains(MARK);
     }
     (calls, took)
+}
+
+/// The calls of the thread that the store is open in.
+fn of_the_store(trace: &str) -> Vec<&str> {
+    let thread = |line: &str| line.split_whitespace().next().map(str::to_owned);
+    let mark = trace.lines().find(|line| line.contains(MARK)).expect("the child's first call");
+    trace.lines().filter(|line| thread(line) == thread(mark)).collect()
 }
 
 /// Every how many-th call is tried, for eight seconds or so; in the long form every one.
@@ -198,6 +214,43 @@ fn every_system_call_fails() {
         );
     }
     eprint!("{table}");
+}
+
+/// A file system that cannot reserve blocks gets them written; when that fails half way the file is cut off again, and if that fails
+/// too it stays longer than anyone knows.
+#[test]
+fn a_reservation_by_writing_fails_half_way() {
+    if !can_trace() {
+        return;
+    }
+    let dir = scratch();
+    let (place, trace) = (dir.path().join("store"), dir.path().join("store.trace"));
+    let unable = ["-e", "inject=fallocate:error=EOPNOTSUPP"];
+    let arguments = [&["-e", "trace=openat,pwrite64,fallocate"], &unable[..]].concat();
+    calls_under(&arguments, &place, |child| child.env(ENDURE, "1"));
+    let text = fs::read_to_string(&trace).expect("a trace");
+    let writes = of_the_store(&text).into_iter().filter(|line| line.contains("pwrite64("));
+    // The second piece of a file's zeros.
+    let second = (1..).zip(writes).filter(|(_, line)| line.contains(", 65536) = "));
+    let (mut tried, mut cut, wanted) = (0u64, 0, SCRIPT.state(STEPS));
+    for (n, _) in second {
+        let write = format!("inject=pwrite64:error=ENOSPC:when={n}");
+        for truncation in ["trace=pwrite64,fallocate,ftruncate", "inject=ftruncate:error=EIO"] {
+            clear(&place);
+            let trying = AssertUnwindSafe(|| {
+                let arguments = [&unable[..], &["-e", &write, "-e", truncation]].concat();
+                said(traced(&place, &trace, &arguments).env(ENDURE, "1"));
+                let store = SCRIPT.options().open(&place).expect("no call fails any more");
+                check::equals(&store, &wanted);
+            });
+            catch_unwind(trying).unwrap_or_else(|_| panic!("{write} {truncation}"));
+            let text = fs::read_to_string(&trace).expect("a trace");
+            cut += text.lines().filter(|line| line.contains("ftruncate(")).count();
+            tried += 1;
+        }
+    }
+    eprintln!("{tried} writes failed, {cut} files were cut off");
+    assert!(cut > 0, "no file had to be cut off");
 }
 
 /// Runs a child that endures, and returns the numbers that it tells.

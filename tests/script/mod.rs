@@ -75,6 +75,10 @@ impl Random {
 
     fn value(&mut self, longest: u64) -> Vec<u8> {
         let len = self.below(longest + 1);
+        self.bytes(len)
+    }
+
+    fn bytes(&mut self, len: u64) -> Vec<u8> {
         let word = self.next().to_le_bytes();
         (0..len).zip(word.iter().cycle()).map(|(i, byte)| byte ^ i.to_le_bytes()[0]).collect()
     }
@@ -123,8 +127,8 @@ impl Script {
             5..8 => Step::Put(table, key, random.value(200)),
             8 => Step::PutWith(table, key, random.value(2000)),
             9 => Step::GiveUp(table, key, usize::try_from(random.below(6000)).expect("small")),
-            // Longer than a segment.
-            10 => Step::Put(table, key, random.value(40_000)),
+            // Longer than a segment, and than the pieces in which zeros are written where blocks cannot be reserved.
+            10 => Step::Put(table, key, random.bytes(70_000)),
             11..13 => match state.data.range((table, key)..).next() {
                 Some(((table, key), _)) => Step::Delete(*table, *key),
                 None => Step::Delete(table, key),
