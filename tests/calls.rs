@@ -5,6 +5,7 @@
 mod script;
 
 use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
 
 use mapstone::sim::{Call, Fault, SimDisk};
 use mapstone::{Error, Result, Store};
@@ -30,6 +31,8 @@ enum Loss {
     Dropped,
     /// The power goes.
     Cut,
+    /// The power goes after the next open.
+    Later,
 }
 
 /// A simulated disk on which calls fail.
@@ -55,7 +58,7 @@ impl Ground for Failing {
 
     fn lose(&mut self) -> bool {
         match self.loss {
-            Loss::None => return false,
+            Loss::None | Loss::Later => return false,
             Loss::Dropped => self.disk.borrow().drop_caches(),
             Loss::Cut => {
                 let left = self.disk.borrow().power_cut();
@@ -63,6 +66,15 @@ impl Ground for Failing {
             }
         }
         true
+    }
+
+    fn cut(&mut self) -> bool {
+        let later = matches!(self.loss, Loss::Later);
+        if later {
+            let left = self.disk.borrow().power_cut();
+            self.disk.replace(left);
+        }
+        later
     }
 
     fn poisoned(&self, poisoned: bool) {
@@ -112,30 +124,47 @@ fn fails(after: u64, errno: i32, for_ever: bool, loss: Loss) -> Endured {
     })
 }
 
+/// Every way in which one of the first `calls` calls fails, in no order; the short form has each call fail in one way.
+fn ways(calls: u64, all: bool) -> Vec<(u64, i32, bool, Loss)> {
+    let losses = [Loss::None, Loss::Dropped, Loss::Cut, Loss::Later];
+    let each = ERRORS.iter().flat_map(|errno| [(*errno, false), (*errno, true)]);
+    let each: Vec<_> =
+        each.flat_map(|(errno, ever)| losses.map(|loss| (errno, ever, loss))).collect();
+    let mut random = Random(1);
+    let mut ways = Vec::new();
+    for after in 0..calls {
+        let one = random.below(each.len() as u64);
+        let chosen = (0..).zip(&each).filter(|(n, _)| all || *n == one);
+        ways.extend(chosen.map(|(_, (errno, ever, loss))| (after, *errno, *ever, *loss)));
+    }
+    for i in 1..ways.len() {
+        let other = random.below(i as u64 + 1);
+        ways.swap(i, usize::try_from(other).expect("an index"));
+    }
+    ways
+}
+
 #[test]
 fn every_call_fails_once_and_until_it_is_mended() {
     let (sound, calls) = run(None, Loss::None);
     assert_eq!(sound.errors, 0);
-    let all = std::env::var_os("MAPSTONE_LONG").is_some();
-    let mut random = Random(1);
+    let long = std::env::var("MAPSTONE_LONG").ok().map(|text| text.parse().expect("seconds"));
+    let until = long.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let ways = ways(calls, long.is_some());
     let (mut runs, mut errors, mut poisoned) = (0u64, 0, 0);
-    for after in 0..calls {
-        for errno in ERRORS {
-            for for_ever in [false, true] {
-                for loss in [Loss::None, Loss::Dropped, Loss::Cut] {
-                    // The short form has each call fail, in one of the thirty ways each time.
-                    if !all && random.below(30) != 0 {
-                        continue;
-                    }
-                    let endured = fails(after, errno, for_ever, loss);
-                    runs += 1;
-                    errors += endured.errors;
-                    poisoned += endured.poisoned;
-                }
-            }
+    for (after, errno, ever, loss) in &ways {
+        if until.is_some_and(|until| Instant::now() > until) {
+            break;
         }
+        let endured = fails(*after, *errno, *ever, *loss);
+        runs += 1;
+        errors += endured.errors;
+        poisoned += endured.poisoned;
     }
-    eprintln!("{calls} calls, {runs} runs, {errors} errors, {poisoned} handles poisoned");
+    eprintln!(
+        "{calls} calls, {runs} of {} ways to fail, {errors} errors, {poisoned} handles poisoned",
+        ways.len()
+    );
 }
 
 /// A chunk of the index that cannot be mapped is noticed before the commit mark stands, so that a later write has nothing to finish.

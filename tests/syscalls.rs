@@ -143,12 +143,10 @@ fn of_the_store(trace: &str) -> Vec<&str> {
     trace.lines().filter(|line| thread(line) == thread(mark)).collect()
 }
 
-/// Every how many-th call is tried, for eight seconds or so; in the long form every one.
+/// Every how many-th call is tried, for eight seconds or as long as is allowed.
 fn stride(calls: u64, each: Duration) -> usize {
-    if std::env::var_os("MAPSTONE_LONG").is_some() {
-        return 1;
-    }
-    let affordable = Duration::from_secs(8).as_micros() / each.as_micros().max(1);
+    let long = std::env::var("MAPSTONE_LONG").ok().map(|text| text.parse().expect("seconds"));
+    let affordable = Duration::from_secs(long.unwrap_or(8)).as_micros() / each.as_micros().max(1);
     usize::try_from(u128::from(calls).div_ceil(affordable.max(1))).unwrap_or(usize::MAX)
 }
 

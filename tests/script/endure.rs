@@ -17,6 +17,11 @@ pub(crate) trait Ground {
         false
     }
 
+    /// The store was opened again after that: perhaps the power goes. True if it has.
+    fn cut(&mut self) -> bool {
+        false
+    }
+
     /// Whether an error other than of a failed call or a full disk is in order.
     fn excuses(&self, _error: &Error) -> bool {
         false
@@ -125,11 +130,20 @@ impl Run<'_> {
         }
         let store = self.opened();
         let at = self.stands(&store, &allowed);
+        let state = allowed.swap_remove(at);
+        let stats = store.stats().expect("readable");
         self.store = Some(store);
+        // What an open has restored is durable, whatever a failed sync had marked clean; what it has resumed is not.
+        if stats.durable == stats.committed && self.ground.cut() {
+            self.store = None;
+            let store = self.opened();
+            self.stands(&store, std::slice::from_ref(&state));
+            self.store = Some(store);
+        }
         // Commits that were never durable may be gone; the script goes on from there.
-        self.since = vec![allowed[at].clone()];
+        self.since = vec![state.clone()];
         if at > 1 {
-            self.state = allowed.swap_remove(at);
+            self.state = state;
         }
         at == 0
     }
