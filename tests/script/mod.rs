@@ -144,8 +144,8 @@ impl Script {
             15 => Step::Sync,
             16 => Step::Checkpoint,
             17 => Step::Reopen,
-            18 => Step::Create(if n % 2 == 0 { 1 } else { 2 }),
-            _ => Step::Drop(if n % 2 == 0 { 1 } else { 2 }),
+            18 => Step::Create(1 + u8::from(n % 2 == 1)),
+            _ => Step::Drop(1 + u8::from(n % 2 == 1)),
         }
     }
 
