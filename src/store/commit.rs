@@ -51,13 +51,13 @@ impl Engine {
 
     /// What every write starts with, under the writer lock.
     pub(super) fn prepare(&self, half: &WriterHalf, writer: &mut Writer) -> Result<()> {
-        if half.syncer.poisoned() {
-            return Err(Error::Poisoned);
-        }
+        half.syncer.check()?;
+        self.check_mappings(half)?;
         if writer.unfinished {
             self.finish(writer)?;
         }
         if writer.clean {
+            self.check_files(half)?;
             self.unmark_clean(half)?;
             writer.clean = false;
         }
@@ -93,6 +93,7 @@ impl Engine {
     ) -> Result<u64> {
         // Invariant I1: space for the whole batch before its first byte.
         let tail = self.reserve(writer, plans)?;
+        let half = self.writer()?;
         reach(Point::SpaceReserved);
         for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
             if !plan.skip {
@@ -101,6 +102,7 @@ impl Engine {
                 self.log.write(plan.position, header, op.key, |to| to.copy_from_slice(value))?;
             }
         }
+        self.check_mappings(half)?;
         // Invariant I2: the commit mark stands before the index leads to any record of the batch.
         writer.tail = tail;
         writer.unfinished = true;
@@ -109,21 +111,26 @@ impl Engine {
             self.apply(writer, plan)?;
             count(&mut counters, plan, op.table, op.value.is_some());
         }
+        self.check_mappings(half)?;
         self.publish(writer, counters);
         Ok(writer.counters.position)
     }
 
     /// Reserves log space for all records; on failure everything is as before, or else the handle is poisoned.
     pub(super) fn reserve(&self, writer: &Writer, plans: &mut [Plan]) -> Result<Tail> {
+        let half = self.writer()?;
         let mut draft = self.log.draft(writer.tail)?;
+        let mut checked = false;
         for plan in plans.iter_mut().filter(|plan| !plan.skip) {
+            if !checked && !draft.fits(plan.size) {
+                // Before a segment gets a name among files that may be another writer's.
+                self.check_files(half)?;
+                checked = true;
+            }
             match draft.reserve(plan.size) {
                 Ok(position) => plan.position = position,
                 Err(error) => {
-                    draft.give_up().or_else(|left| {
-                        self.writer()?.syncer.poison();
-                        Err(left)
-                    })?;
+                    draft.give_up().inspect_err(|_| half.syncer.poison())?;
                     return Err(error);
                 }
             }

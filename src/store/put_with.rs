@@ -52,12 +52,14 @@ impl Engine {
         let mut wipe =
             Wipe { log: &self.log, position: plan.position, size: plan.size, finished: false };
         self.log.write(plan.position, header, key, fill)?;
+        self.check_mappings(half)?;
         wipe.finished = true;
         writer.tail = tail;
         writer.unfinished = true;
         let mut counters = writer.counters;
         self.apply(&mut writer, &plan)?;
         count(&mut counters, &plan, table, true);
+        self.check_mappings(half)?;
         self.publish(&mut writer, counters);
         let garbage = self.garbage_is_due(&writer);
         drop(writer);

@@ -80,6 +80,10 @@ impl Verification {
                 self.damage.push(Damage { file, offset, expected, found });
                 Ok(())
             }
+            Error::Lost { file, why } => {
+                self.add(file, 0, "the file that was opened", why);
+                Ok(())
+            }
             other => Err(other),
         }
     }
@@ -89,13 +93,15 @@ impl Engine {
     /// Reads every record, page, slot and checkpoint. Writers wait, if this handle is theirs; through a read-only handle
     /// beside a live writer only what was committed at the start is judged.
     pub(crate) fn verify(&self) -> Result<Verification> {
-        let guard = self.writer.as_ref().map(super::WriterHalf::lock);
+        // In a forked child the lock may be that of a thread that is only in the parent.
+        let guard = self.writer().ok().map(super::WriterHalf::lock);
         let at = self.committed();
         let mut report = Verification { position: Position(at), ..Verification::default() };
         let counters = self.cells.counters();
         self.verify_log(at, &mut report)?;
         self.verify_index(at, guard.is_some(), &mut report)?;
         self.verify_checkpoints(&mut report)?;
+        self.check_shared().or_else(|error| report.absorb(error))?;
         if let Some(counters) = counters.filter(|counters| counters.position == at) {
             self.verify_counters(&counters, &mut report);
         }
