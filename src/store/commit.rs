@@ -29,7 +29,8 @@ impl Engine {
         let mut writer = half.lock();
         self.prepare(half, &mut writer)?;
         let before = writer.counters.position;
-        let committed = self.commit_locked(&mut writer, &[Op { table, key, value: None }])?;
+        let ops = [Op { table, key, value: None }];
+        let committed = self.commit_locked(&mut writer, &ops)?;
         drop(writer);
         self.after_commit(half, committed, false, None)?;
         Ok(committed != before)
@@ -66,6 +67,11 @@ impl Engine {
 
     /// Commits under the writer lock.
     pub(super) fn commit_locked(&self, writer: &mut Writer, ops: &[Op<'_>]) -> Result<u64> {
+        let half = self.writer()?;
+        self.or_lost(half, self.commit_batch(half, writer, ops))
+    }
+
+    fn commit_batch(&self, half: &WriterHalf, writer: &mut Writer, ops: &[Op<'_>]) -> Result<u64> {
         let mut known = DEFAULT_TABLE;
         for op in ops {
             if op.table != known {
@@ -74,26 +80,27 @@ impl Engine {
             }
         }
         let new_keys = self.plan(writer, ops)?;
+        self.check_mappings(half)?;
         let Some(last) = writer.plans.plans.iter().rposition(|plan| !plan.skip) else {
             return Ok(writer.counters.position);
         };
         writer.editor.ensure(&self.index, new_keys)?;
         let mut plans = std::mem::take(&mut writer.plans.plans);
-        let result = self.append(writer, &mut plans, ops, last);
+        let result = self.append(half, writer, &mut plans, ops, last);
         writer.plans.plans = plans;
         result
     }
 
     fn append(
         &self,
+        half: &WriterHalf,
         writer: &mut Writer,
         plans: &mut [Plan],
         ops: &[Op<'_>],
         last: usize,
     ) -> Result<u64> {
         // Invariant I1: space for the whole batch before its first byte.
-        let tail = self.reserve(writer, plans)?;
-        let half = self.writer()?;
+        let tail = self.reserve(half, writer, plans)?;
         reach(Point::SpaceReserved);
         for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
             if !plan.skip {
@@ -117,8 +124,12 @@ impl Engine {
     }
 
     /// Reserves log space for all records; on failure everything is as before, or else the handle is poisoned.
-    pub(super) fn reserve(&self, writer: &Writer, plans: &mut [Plan]) -> Result<Tail> {
-        let half = self.writer()?;
+    pub(super) fn reserve(
+        &self,
+        half: &WriterHalf,
+        writer: &Writer,
+        plans: &mut [Plan],
+    ) -> Result<Tail> {
         let mut draft = self.log.draft(writer.tail)?;
         let mut checked = false;
         for plan in plans.iter_mut().filter(|plan| !plan.skip) {

@@ -97,6 +97,14 @@ impl Engine {
         self.give_up_on_loss(half, self.check_all_mappings())
     }
 
+    /// A failure of a write that comes from a loss is told as that.
+    pub(super) fn or_lost<T>(&self, half: &WriterHalf, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.check_mappings(half)?;
+        }
+        result
+    }
+
     /// Fails, and ends writing, if a file that the writer stands on has lost its name or has become shorter.
     pub(super) fn check_files(&self, half: &WriterHalf) -> Result<()> {
         let found = self.check_each_file(half);
