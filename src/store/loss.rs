@@ -25,8 +25,8 @@ impl Engine {
     }
 
     /// Whether what a first look has found, value included, came from the files. For guarded handles only.
-    #[inline]
-    pub(super) fn vouch(&self, found: Option<&Found<'_>>) -> bool {
+    #[inline(never)]
+    pub(super) fn vouch(&self, found: Option<Record<'_>>) -> bool {
         if let Some(record) = found {
             record.touch();
         }

@@ -34,22 +34,19 @@ impl Engine {
         key: &[u8],
         at: u64,
     ) -> Option<Option<Found<'_>>> {
-        let found = match first {
-            First::Candidate(_, position) => {
-                let record = self.log.mapped(position)?;
-                let plain = position < at && record.is_plain() && !self.verify_on_read;
-                if !plain || !record.is(table, key) || self.index.moved(probe, false) {
-                    return None;
-                }
-                record.is_put().then_some(record)
-            }
-            First::Absent(_) => None,
-            First::Unsure => return None,
+        let First::Candidate(_, position) = first else {
+            let absent = matches!(first, First::Absent(_));
+            return (absent && (!self.guarded || self.vouch(None))).then_some(None);
         };
-        if self.guarded && !self.vouch(found.as_ref()) {
+        let record = self.log.mapped(position)?;
+        let plain = position < at && record.is_plain() && !self.verify_on_read;
+        if !plain || !record.is(table, key) || self.index.moved(probe, false) {
             return None;
         }
-        Some(found)
+        if self.guarded && !self.vouch(Some(record)) {
+            return None;
+        }
+        Some(record.is_put().then_some(record))
     }
 
     /// The same with everything that may come in between: pages to map, colliding tags, chains, older versions.

@@ -47,6 +47,18 @@ struct Slot {
     lost: AtomicBool,
 }
 
+impl Slot {
+    const fn new() -> Slot {
+        Slot {
+            uses: AtomicUsize::new(0),
+            start: AtomicUsize::new(FREE),
+            end: AtomicUsize::new(0),
+            writable: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+        }
+    }
+}
+
 /// The list of guarded ranges grows block by block and never shrinks, so that the handler may walk it at any moment.
 struct Block {
     slots: [Slot; SLOTS],
@@ -57,14 +69,7 @@ static GUARDED: Block = Block::new();
 
 impl Block {
     const fn new() -> Block {
-        const EMPTY: Slot = Slot {
-            uses: AtomicUsize::new(0),
-            start: AtomicUsize::new(FREE),
-            end: AtomicUsize::new(0),
-            writable: AtomicBool::new(false),
-            lost: AtomicBool::new(false),
-        };
-        Block { slots: [EMPTY; SLOTS], next: OnceLock::new() }
+        Block { slots: [const { Slot::new() }; SLOTS], next: OnceLock::new() }
     }
 }
 
@@ -187,8 +192,10 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     // SAFETY: a handler with SA_SIGINFO is given a valid siginfo, by the kernel or by whoever chains to it.
     let code = unsafe { (*info).si_code };
     if matches!(code, libc::BUS_ADRERR | libc::BUS_OBJERR | libc::BUS_MCEERR_AR) {
-        // SAFETY: valid as above, and with these codes it holds the address of the fault.
-        let address = unsafe { (*info).si_addr() };
+        // SAFETY: valid as above, for as long as the handler runs.
+        let info = unsafe { &*info };
+        // SAFETY: with these codes it holds the address of the fault.
+        let address = unsafe { info.si_addr() };
         if replace(address.addr()) {
             return;
         }

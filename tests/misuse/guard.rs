@@ -311,8 +311,10 @@ fn handle(action: usize, flags: c_int) {
 static ADDRESS: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn host_handler(signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
-    // SAFETY: a handler with SA_SIGINFO is given a valid one, and a fault has an address.
-    let address = unsafe { (*info).si_addr() };
+    // SAFETY: a handler with SA_SIGINFO is given a valid one.
+    let info = unsafe { &*info };
+    // SAFETY: a fault has an address.
+    let address = unsafe { info.si_addr() };
     ADDRESS.store(address.addr(), Ordering::Relaxed);
     let status =
         if signal == libc::SIGBUS && address.addr() % 4096 == 5000 % 4096 { 42 } else { 1 };
