@@ -131,6 +131,16 @@ impl Chunks {
         Ok(self.regions[chunk].get_or_init(|| region))
     }
 
+    /// Pages that the file is known to have.
+    pub(crate) fn known(&self) -> u32 {
+        self.backed.load(Relaxed)
+    }
+
+    /// A mapping of the file has lost a page.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.regions.iter().filter_map(OnceLock::get).any(Region::is_lost)
+    }
+
     /// Pages that the file has.
     pub(crate) fn backed(&self) -> Result<u32> {
         self.refresh(0)?;

@@ -54,6 +54,16 @@ impl Index {
         Ok(u64::from(self.chunks.backed()?) * PAGE)
     }
 
+    /// Bytes that the index file is known to have.
+    pub(crate) fn known_bytes(&self) -> u64 {
+        u64::from(self.chunks.known()) * PAGE
+    }
+
+    /// A mapping of the file has lost a page.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.chunks.is_lost()
+    }
+
     /// Makes all pages durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.chunks.sync(self.cells.watermark())

@@ -109,13 +109,16 @@ impl SaltedBytes {
 }
 
 impl Draft<'_> {
-    /// Reserves `size` bytes and returns their position, in a new segment if they do not fit into this one.
-    pub(crate) fn reserve(&mut self, size: u64) -> Result<u64> {
+    /// `size` bytes fit into the segment that the draft has come to.
+    pub(crate) fn fits(&self, size: u64) -> bool {
         let start = self.tail.segment * self.log.segment_bytes;
         // A record starts within the first segment size of its segment, or its position would name another number.
-        let fits = self.tail.position + size <= self.end
-            && self.tail.position < start + self.log.segment_bytes;
-        if !fits {
+        self.tail.position + size <= self.end && self.tail.position < start + self.log.segment_bytes
+    }
+
+    /// Reserves `size` bytes and returns their position, in a new segment if they do not fit into this one.
+    pub(crate) fn reserve(&mut self, size: u64) -> Result<u64> {
+        if !self.fits(size) {
             self.roll(size)?;
         }
         let position = self.tail.position;

@@ -87,6 +87,22 @@ impl Log {
         Record::at(self.segments.get(self.number(position))?, position)
     }
 
+    /// The segment that a record at `position` is in is mapped.
+    pub(crate) fn is_mapped(&self, position: u64) -> bool {
+        self.segments.get(self.number(position)).is_some()
+    }
+
+    /// The first segment whose mapping has lost a page.
+    pub(crate) fn lost(&self) -> Option<u64> {
+        self.segments.iter().find(|segment| segment.region().is_lost()).map(Segment::number)
+    }
+
+    /// The segment that a record at `position` is in, if its mapping has lost a page.
+    pub(crate) fn lost_at(&self, position: u64) -> Option<u64> {
+        let segment = self.segments.get(self.number(position))?;
+        segment.region().is_lost().then(|| segment.number())
+    }
+
     /// Asks the processor for the memory of the record at `position`, if its segment is mapped.
     #[inline]
     pub(crate) fn prefetch(&self, position: u64) {

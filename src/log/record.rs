@@ -97,6 +97,24 @@ impl<'a> Record<'a> {
             && same(self.key(), key)
     }
 
+    /// Number of the segment it is in.
+    pub(crate) fn segment(&self) -> u64 {
+        self.segment.number()
+    }
+
+    /// Reads from every page that the record is on.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
+        let len = self.header().value_end() as usize;
+        self.segment.region().touch(self.offset, len);
+    }
+
+    /// A page of its segment could not be had; what was read of the record may be zeros.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.segment.region().is_lost()
+    }
+
     /// The file and the offset in it, for messages.
     pub(crate) fn place(&self) -> (String, u64) {
         let name = crate::format::segment::name(self.segment.number());

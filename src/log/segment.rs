@@ -130,6 +130,10 @@ impl Segment {
         self.start + self.header.bytes
     }
 
+    pub(crate) fn file(&self) -> &dyn File {
+        &*self.file
+    }
+
     #[inline]
     pub(super) fn region(&self) -> &Region {
         &self.region

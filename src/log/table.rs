@@ -62,6 +62,12 @@ impl SegmentTable {
         cell.get_or_init(|| Box::new(segment))
     }
 
+    /// All segments, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Segment> {
+        let further = self.buckets.iter().filter_map(OnceLock::get).flatten();
+        self.first.iter().chain(further).filter_map(OnceLock::get).map(|segment| &**segment)
+    }
+
     /// Forgets the segments from `number` on.
     pub(super) fn forget_from(&mut self, number: u64) {
         let cells = self.first.iter_mut().chain(

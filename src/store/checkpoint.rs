@@ -24,9 +24,8 @@ impl Engine {
     pub(crate) fn checkpoint(&self) -> Result<u64> {
         let half = self.writer()?;
         let _one = half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner);
-        if half.syncer.poisoned() {
-            return Err(Error::Poisoned);
-        }
+        half.syncer.check()?;
+        self.check_files(half)?;
         if self.cells.checkpoint() == self.cells.committed() && !half.lock().unfinished {
             return Ok(self.cells.checkpoint());
         }
@@ -77,6 +76,7 @@ impl Engine {
         }
         reach(Point::IndexSuspect);
         self.index.sync().inspect_err(|_| self.poison(half))?;
+        self.check_mappings(half)?;
         if !suspect {
             self.cells.set_suspect(false);
         }
@@ -161,7 +161,13 @@ pub(super) fn confirm(
 /// Writes a checkpoint into the file `name`, header last.
 fn put(disk: &dyn Disk, name: &str, header: &CheckpointHeader, body: &[u8]) -> Result<()> {
     let path = disk.root().join(name);
-    let file = disk.open(name, Access::Write).map_err(|e| Error::io("open", &path, e))?;
+    let (file, is_new) = match disk.open(name, Access::Write) {
+        // Someone has removed it. The other one stands until this one is complete.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            (disk.touch(name).map_err(|e| Error::io("create", &path, e))?, true)
+        }
+        result => (result.map_err(|e| Error::io("open", &path, e))?, false),
+    };
     file.grow(BODY + body.len() as u64).map_err(|e| Error::io("grow", &path, e))?;
     reach(Point::CheckpointGrown);
     file.write_at(body, BODY).map_err(|e| Error::io("write", &path, e))?;
@@ -169,6 +175,9 @@ fn put(disk: &dyn Disk, name: &str, header: &CheckpointHeader, body: &[u8]) -> R
     file.write_at(&header.encode(), 0).map_err(|e| Error::io("write", &path, e))?;
     reach(Point::CheckpointHeaded);
     file.sync().map_err(|e| Error::io("sync", &path, e))?;
+    if is_new {
+        disk.sync_dir("").map_err(|e| Error::io("sync", disk.root(), e))?;
+    }
     reach(Point::CheckpointSynced);
     Ok(())
 }

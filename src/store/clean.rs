@@ -64,7 +64,8 @@ impl Engine {
         self.cells.region().sync(0, len).map_err(|e| {
             self.poison(half);
             Error::io("sync", self.file("meta"), e)
-        })
+        })?;
+        self.check_mappings(half)
     }
 
     /// Removes the clean record, durably: from here on a power cut means recovery (invariant I10).

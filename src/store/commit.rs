@@ -29,7 +29,8 @@ impl Engine {
         let mut writer = half.lock();
         self.prepare(half, &mut writer)?;
         let before = writer.counters.position;
-        let committed = self.commit_locked(&mut writer, &[Op { table, key, value: None }])?;
+        let ops = [Op { table, key, value: None }];
+        let committed = self.commit_locked(&mut writer, &ops)?;
         drop(writer);
         self.after_commit(half, committed, false, None)?;
         Ok(committed != before)
@@ -51,13 +52,13 @@ impl Engine {
 
     /// What every write starts with, under the writer lock.
     pub(super) fn prepare(&self, half: &WriterHalf, writer: &mut Writer) -> Result<()> {
-        if half.syncer.poisoned() {
-            return Err(Error::Poisoned);
-        }
+        half.syncer.check()?;
+        self.check_mappings(half)?;
         if writer.unfinished {
             self.finish(writer)?;
         }
         if writer.clean {
+            self.check_files(half)?;
             self.unmark_clean(half)?;
             writer.clean = false;
         }
@@ -66,6 +67,11 @@ impl Engine {
 
     /// Commits under the writer lock.
     pub(super) fn commit_locked(&self, writer: &mut Writer, ops: &[Op<'_>]) -> Result<u64> {
+        let half = self.writer()?;
+        self.or_lost(half, self.commit_batch(half, writer, ops))
+    }
+
+    fn commit_batch(&self, half: &WriterHalf, writer: &mut Writer, ops: &[Op<'_>]) -> Result<u64> {
         let mut known = DEFAULT_TABLE;
         for op in ops {
             if op.table != known {
@@ -74,26 +80,28 @@ impl Engine {
             }
         }
         let new_keys = self.plan(writer, ops)?;
+        self.check_mappings(half)?;
         let Some(last) = writer.plans.plans.iter().rposition(|plan| !plan.skip) else {
             return Ok(writer.counters.position);
         };
         writer.editor.ensure(&self.index, new_keys)?;
         reach(Point::AppendPlanned);
         let mut plans = std::mem::take(&mut writer.plans.plans);
-        let result = self.append(writer, &mut plans, ops, last);
+        let result = self.append(half, writer, &mut plans, ops, last);
         writer.plans.plans = plans;
         result
     }
 
     fn append(
         &self,
+        half: &WriterHalf,
         writer: &mut Writer,
         plans: &mut [Plan],
         ops: &[Op<'_>],
         last: usize,
     ) -> Result<u64> {
         // Invariant I1: space for the whole batch before its first byte.
-        let tail = self.reserve(writer, plans)?;
+        let tail = self.reserve(half, writer, plans)?;
         reach(Point::SpaceReserved);
         for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
             if !plan.skip {
@@ -103,6 +111,7 @@ impl Engine {
                 self.log.write(plan.position, header, op.key, |to| to.copy_from_slice(value))?;
             }
         }
+        self.check_mappings(half)?;
         // Invariant I2: the commit mark stands before the index leads to any record of the batch.
         writer.tail = tail;
         writer.unfinished = true;
@@ -113,21 +122,30 @@ impl Engine {
             reach(Point::ApplySlot);
             count(&mut counters, plan, op.table, op.value.is_some());
         }
+        self.check_mappings(half)?;
         self.publish(writer, counters);
         Ok(writer.counters.position)
     }
 
     /// Reserves log space for all records; on failure everything is as before, or else the handle is poisoned.
-    pub(super) fn reserve(&self, writer: &Writer, plans: &mut [Plan]) -> Result<Tail> {
+    pub(super) fn reserve(
+        &self,
+        half: &WriterHalf,
+        writer: &Writer,
+        plans: &mut [Plan],
+    ) -> Result<Tail> {
         let mut draft = self.log.draft(writer.tail)?;
+        let mut checked = false;
         for plan in plans.iter_mut().filter(|plan| !plan.skip) {
+            if !checked && !draft.fits(plan.size) {
+                // Before a segment gets a name among files that may be another writer's.
+                self.check_files(half)?;
+                checked = true;
+            }
             match draft.reserve(plan.size) {
                 Ok(position) => plan.position = position,
                 Err(error) => {
-                    draft.give_up().or_else(|left| {
-                        self.writer()?.syncer.poison();
-                        Err(left)
-                    })?;
+                    draft.give_up().inspect_err(|_| half.syncer.poison())?;
                     return Err(error);
                 }
             }

@@ -1,5 +1,6 @@
 //! Creating a store: everything first, `meta` last and by a rename, so that a store either is there or is not.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::cells::Cells;
@@ -8,7 +9,7 @@ use crate::faults::{Point, reach};
 use crate::format::checkpoint::NAMES as CHECKPOINTS;
 use crate::format::index;
 use crate::format::meta::{BYTES, Counters, Superblock};
-use crate::format::segment::HEADER;
+use crate::format::segment::{self, HEADER};
 use crate::index::{Chunks, Index};
 use crate::log::Log;
 use crate::options::Options;
@@ -38,11 +39,54 @@ pub(super) fn check_vacant(disk: &dyn Disk, names: &[String]) -> Result<()> {
         foreign = segments.into_iter().find(|name| !is_segment(name));
     }
     match foreign {
-        None => Ok(()),
+        None => check_nothing_lost(disk, names),
         Some(name) => {
             let why = format!("it holds no {META} but {name:?}");
             Err(Error::NotAStore { path: disk.root().to_path_buf(), why })
         }
+    }
+}
+
+/// Fails if there are records. Without them nothing was ever kept here; with them it is a store whose `meta` is gone, and to
+/// create another one would be the end of them.
+fn check_nothing_lost(disk: &dyn Disk, names: &[String]) -> Result<()> {
+    if !names.iter().any(|name| name == "log") {
+        return Ok(());
+    }
+    let failed = |op, name: &str| {
+        let path = disk.root().join(name);
+        move |e| Error::io(op, path, e)
+    };
+    for name in disk.list("log").map_err(failed("list", "log"))? {
+        let name = format!("log/{name}");
+        if name != segment::name(0) {
+            // One that was being made was never used.
+            if name == "log/unfinished" {
+                continue;
+            }
+            return no_meta(disk);
+        }
+        let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
+        let mut first = [0; 8];
+        if file.len().map_err(failed("stat", &name))? >= HEADER + 8 {
+            file.read_at(&mut first, HEADER).map_err(failed("read", &name))?;
+        }
+        if first != [0; 8] {
+            return no_meta(disk);
+        }
+    }
+    Ok(())
+}
+
+/// There are records without a `meta`, unless another process has just made it.
+fn no_meta(disk: &dyn Disk) -> Result<()> {
+    let path = disk.root().join(META);
+    match disk.open(META, Access::Read) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Err(Error::corrupt(path, 0, "the superblock of the store", "no file"))
+        }
+        Err(e) => Err(Error::io("open", path, e)),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Durability: committers that wait at the same time share one sync.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
@@ -14,6 +15,8 @@ pub(super) struct Syncer {
     busy: Mutex<bool>,
     done: Condvar,
     poisoned: AtomicBool,
+    /// The file whose loss has ended writing, and what has become of it.
+    lost: OnceLock<(PathBuf, String)>,
 }
 
 impl Syncer {
@@ -24,6 +27,23 @@ impl Syncer {
 
     pub(super) fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
+    }
+
+    /// A file is lost: nothing that is written would be found again.
+    pub(super) fn lose(&self, file: &Path, why: &str) {
+        self.lost.get_or_init(|| (file.to_path_buf(), why.to_owned()));
+        self.poison();
+    }
+
+    /// Fails if writing has ended, and says why.
+    pub(super) fn check(&self) -> Result<()> {
+        if !self.poisoned() {
+            return Ok(());
+        }
+        Err(match self.lost.get().cloned() {
+            Some((file, why)) => Error::Lost { file, why },
+            None => Error::Poisoned,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
@@ -39,9 +59,7 @@ impl Engine {
         let syncer = &half.syncer;
         let mut busy = syncer.lock();
         loop {
-            if syncer.poisoned() {
-                return Err(Error::Poisoned);
-            }
+            syncer.check()?;
             if self.cells.durable() >= target {
                 return Ok(());
             }
@@ -54,10 +72,16 @@ impl Engine {
         drop(busy);
         let goal = self.cells.committed();
         reach(Point::SyncBegun);
-        let result = self.log.sync(self.cells.durable(), goal);
+        let mut result = self.log.sync(self.cells.durable(), goal);
         reach(Point::SyncReturned);
-        match result {
-            Ok(()) => self.cells.set_durable(goal),
+        match &result {
+            Ok(()) => {
+                // The sync of a lost page succeeds.
+                result = self.check_mappings(half);
+                if result.is_ok() {
+                    self.cells.set_durable(goal);
+                }
+            }
             Err(_) => self.poison(half),
         }
         reach(Point::SyncNoted);
@@ -76,6 +100,7 @@ impl Engine {
     /// Makes everything committed so far durable, and returns up to where that is.
     pub(crate) fn sync(&self) -> Result<u64> {
         let half = self.writer()?;
+        self.check_files(half)?;
         let target = self.cells.committed();
         self.sync_to(half, target)?;
         Ok(target)

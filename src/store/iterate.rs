@@ -39,7 +39,8 @@ impl Walk {
                 }
             }
             let from = self.next?;
-            match engine.index.walk(from, self.at, &mut self.slots) {
+            let walked = engine.index.walk(from, self.at, &mut self.slots);
+            match engine.check_shared().and(walked) {
                 Ok(next) => self.next = next,
                 Err(error) => {
                     self.next = None;
@@ -54,10 +55,12 @@ impl Walk {
     }
 
     fn resolve<'a>(&self, engine: &'a Engine, position: u64) -> Result<Option<Record<'a>>> {
-        let record = engine.log.record(position)?;
+        let record = engine.record(position)?;
+        engine.check_record(&record)?;
         if record.header().table != self.table {
             return Ok(None);
         }
-        engine.visible(record, self.at)
+        let found = engine.visible(record, self.at);
+        if engine.guarded { engine.vouched(found) } else { found }
     }
 }

@@ -9,8 +9,10 @@ mod create;
 mod door;
 mod durable;
 mod figures;
+mod hold;
 mod iterate;
 mod locks;
+mod loss;
 mod many;
 mod open;
 mod plan;
@@ -42,8 +44,9 @@ use crate::format::meta::{Counters, Superblock};
 use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Durability;
-use crate::sys::{Disk, File, ForkGuard};
+use crate::sys::{Disk, File};
 use durable::Syncer;
+use hold::Hold;
 
 /// One open store. Reads need nothing else; `writer` is there if this handle may write.
 #[derive(Debug)]
@@ -55,6 +58,10 @@ pub(crate) struct Engine {
     log: Log,
     hasher: Hasher,
     verify_on_read: bool,
+    /// Mappings that are lost are marked.
+    guarded: bool,
+    /// How many losses the process had seen when all mappings of this handle were last found whole.
+    losses_seen: AtomicU64,
     writer: Option<WriterHalf>,
     /// Held open for its shared lock: recovery after a power cut waits until nobody reads.
     meta: Arc<dyn File>,
@@ -72,11 +79,8 @@ struct WriterHalf {
     background: Background,
     durability: Durability,
     checkpoint_interval: u64,
-    fork: ForkGuard,
-    /// Held open for its exclusive lock: there is one writer.
-    _lock: Arc<dyn File>,
-    /// The index, held open for its exclusive lock: the writer is up, and the live cells can be believed.
-    _up: Arc<dyn File>,
+    /// There is one writer.
+    hold: Hold,
 }
 
 /// The writer's state, under its mutex. All that a successor needs of it is in the live cells and the log.
@@ -117,7 +121,7 @@ impl Engine {
     /// The writing half, if this handle, in this process, may write.
     fn writer(&self) -> Result<&WriterHalf> {
         let writer = self.writer.as_ref().ok_or(Error::ReadOnly)?;
-        if writer.fork.is_child() {
+        if writer.hold.is_child() {
             return Err(Error::Forked);
         }
         Ok(writer)
@@ -125,7 +129,7 @@ impl Engine {
 
     /// The background thread's mailbox.
     pub(crate) fn background(&self) -> Option<&Background> {
-        self.writer.as_ref().filter(|w| !w.fork.is_child()).map(|w| &w.background)
+        self.writer.as_ref().filter(|w| !w.hold.is_child()).map(|w| &w.background)
     }
 }
 

@@ -13,13 +13,14 @@ use crate::format::meta::{BYTES, Clean};
 use crate::index::{Chunks, Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Options;
-use crate::sys::{Access, Disk, ForkGuard, LockKind, process_id};
+use crate::sys::{Access, Disk, ForkGuard, LockKind, losses, process_id};
 
 use super::background::Background;
 use super::create::{LOCK, META, create};
 use super::door::{check_coherent, is_there, open_index, read_superblock};
 use super::durable::Syncer;
-use super::locks::{PAUSE, alone, is_locked, lock, same_kernel, wait_for};
+use super::hold::Hold;
+use super::locks::{PAUSE, alone, is_locked, lock, no_writer_is_up, same_kernel, wait_for};
 use super::plan::Plans;
 use super::recover::Recovered;
 use super::{Engine, Writer, WriterHalf, clean};
@@ -35,6 +36,9 @@ impl Engine {
         }
         let lock = lock(&*disk)?;
         reach(Point::OpenLocked);
+        no_writer_is_up(&*disk, &*lock)?;
+        let mut hold =
+            Hold::new(lock, fork).map_err(|e| Error::io("stat", disk.root().join(LOCK), e))?;
         // Another process may have created the store before this one had the lock.
         if !is_there(&*disk, options)? {
             create(&disk, options)?;
@@ -56,6 +60,7 @@ impl Engine {
         let up = open_index(&*engine.disk, &engine.superblock, Access::Write)?;
         wait_for(&up, &engine.file(index_format::NAME), LockKind::Exclusive)?;
         reach(Point::OpenUp);
+        hold.set_up(up);
         engine.writer = Some(WriterHalf {
             state: Mutex::new(Writer::new(recovered, clean)),
             syncer: Syncer::default(),
@@ -64,9 +69,7 @@ impl Engine {
             background: Background::default(),
             durability: options.durability,
             checkpoint_interval: options.checkpoint_interval,
-            fork,
-            _lock: lock,
-            _up: up,
+            hold,
         });
         Ok(engine)
     }
@@ -90,6 +93,7 @@ impl Engine {
             // Nothing can be believed yet. Who recovers needs the lock that is held here.
             engine.meta.unlock().map_err(|e| Error::io("unlock", engine.file(META), e))?;
             if !is_locked(&*engine.disk, LOCK)? && !trusted() {
+                engine.check_shared()?;
                 return Err(Error::NeedsRecovery { path: engine.path().to_path_buf() });
             }
             std::thread::sleep(PAUSE);
@@ -121,6 +125,8 @@ impl Engine {
             log,
             hasher,
             verify_on_read,
+            guarded: options.sigbus_guard,
+            losses_seen: AtomicU64::new(losses()),
             writer: None,
             meta,
         })
@@ -164,6 +170,7 @@ impl Engine {
         let tail = Tail { position: counters.position, segment: counters.segment };
         // The one segment that must be there for the log to go on.
         self.log.segment(tail.segment)?;
+        self.check_all_mappings()?;
         Ok(Recovered { tail, counters, editor: Editor::new(counters.pages) })
     }
 }

@@ -40,11 +40,11 @@ impl Engine {
         self.prepare(half, &mut writer)?;
         self.require_table(&mut writer, table)?;
         let op = Op { table, key, value: Some(&[]) };
-        let mut plan = self.plan_single(&writer, &op)?;
+        let mut plan = self.or_lost(half, self.plan_single(&writer, &op))?;
         plan.size = record::size(key.len(), len);
         writer.editor.ensure(&self.index, 1)?;
         let plans = std::slice::from_mut(&mut plan);
-        let tail = self.reserve(&writer, plans)?;
+        let tail = self.reserve(half, &writer, plans)?;
         let mut header = header(&plan, &op, true);
         header.value_len = u32::try_from(len).expect("checked at the door");
         if writer.tail.segment != tail.segment {
@@ -55,12 +55,14 @@ impl Engine {
             Wipe { log: &self.log, position: plan.position, size: plan.size, finished: false };
         reach(Point::AppendLent);
         self.log.write(plan.position, header, key, fill)?;
+        self.check_mappings(half)?;
         wipe.finished = true;
         writer.tail = tail;
         writer.unfinished = true;
         let mut counters = writer.counters;
         self.apply(&mut writer, &plan)?;
         count(&mut counters, &plan, table, true);
+        self.check_mappings(half)?;
         self.publish(&mut writer, counters);
         let garbage = self.garbage_is_due(&writer);
         drop(writer);

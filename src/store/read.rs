@@ -35,11 +35,15 @@ impl Engine {
         at: u64,
     ) -> Option<Option<Found<'_>>> {
         let First::Candidate(_, position) = first else {
-            return matches!(first, First::Absent(_)).then_some(None);
+            let absent = matches!(first, First::Absent(_));
+            return (absent && (!self.guarded || self.vouch(None))).then_some(None);
         };
         let record = self.log.mapped(position)?;
         let plain = position < at && record.is_plain() && !self.verify_on_read;
         if !plain || !record.is(table, key) || self.index.moved(probe, false) {
+            return None;
+        }
+        if self.guarded && !self.vouch(Some(record)) {
             return None;
         }
         Some(record.is_put().then_some(record))
@@ -55,13 +59,26 @@ impl Engine {
         at: u64,
     ) -> Result<Option<Found<'_>>> {
         let newest = self.index.lookup(hash, at, |position| {
-            let record = self.log.record(position)?;
-            Ok(record.is(table, key).then_some(record))
-        })?;
-        match newest {
-            Some(record) => self.visible(record, at),
-            None => Ok(None),
-        }
+            let record = self.record(position)?;
+            let is = record.is(table, key);
+            self.check_record(&record)?;
+            Ok(is.then_some(record))
+        });
+        let found = match newest {
+            Ok(Some(record)) => self.visible(record, at),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        if self.guarded { self.vouched(found) } else { found }
+    }
+
+    /// The record at `position`; the loss of its segment is told as that.
+    #[inline]
+    pub(super) fn record(&self, position: u64) -> Result<Record<'_>> {
+        self.log.record(position).map_err(|error| match self.log.lost_at(position) {
+            Some(number) if self.guarded => self.lost_segment(number),
+            _ => error,
+        })
     }
 
     /// Walks from a version back to the newest one that is visible at `at`; None if that is a tombstone or there is none.
@@ -80,8 +97,10 @@ impl Engine {
                 // A chain only ever leads back, so that a damaged one cannot be a circle.
                 return Err(self.damaged(&record, "a position before the record's own"));
             }
-            record = self.log.record(prev)?;
+            self.check_record(&record)?;
+            record = self.record(prev)?;
         }
+        self.check_record(&record)?;
         if self.verify_on_read && !record.verify() {
             return Err(self.damaged(&record, "a record with a valid checksum"));
         }

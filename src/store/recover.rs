@@ -62,6 +62,7 @@ impl Engine {
         let counters = header.counters;
         let start = Tail { position: counters.position, segment: counters.segment };
         let (end, next) = end_of(&self.log, start)?;
+        self.check_all_mappings()?;
         self.check_durable(end, next)?;
         reach(Point::RestoreLoaded);
         self.cells.set_checkpoint(counters.position);
@@ -197,6 +198,8 @@ impl Engine {
     /// Ends the log's epoch at `end`: what a crash left after it, in this segment or a later one, can never be read again,
     /// since the log goes on in a new segment whose records have another checksum (invariant I3).
     fn seal(&mut self, end: Tail) -> Result<Tail> {
+        // A page that could not be had is not the end of the log.
+        self.check_all_mappings()?;
         let old = *self.log.segment(end.segment)?.header();
         let first = end.segment * self.superblock.segment_bytes + segment::HEADER;
         let next = end.segment + old.bytes.div_ceil(self.superblock.segment_bytes);

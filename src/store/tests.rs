@@ -32,7 +32,7 @@ fn stop_before_the_index(engine: &Engine, key: &[u8], value: &[u8]) {
     engine.prepare(half, &mut writer).expect("space");
     let op = Op { table: DEFAULT_TABLE, key, value: Some(value) };
     let mut plan = engine.plan_single(&writer, &op).expect("sound");
-    let tail = engine.reserve(&writer, std::slice::from_mut(&mut plan)).expect("space");
+    let tail = engine.reserve(half, &writer, std::slice::from_mut(&mut plan)).expect("space");
     let header = header(&plan, &op, true);
     let written = engine.log.write(plan.position, header, key, |to| to.copy_from_slice(value));
     written.expect("reserved");

@@ -1,5 +1,6 @@
 //! Verification: read everything, believe nothing, say what is wrong where.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,6 +81,10 @@ impl Verification {
                 self.damage.push(Damage { file, offset, expected, found });
                 Ok(())
             }
+            Error::Lost { file, why } => {
+                self.add(file, 0, "the file that was opened", why);
+                Ok(())
+            }
             other => Err(other),
         }
     }
@@ -89,13 +94,16 @@ impl Engine {
     /// Reads every record, page, slot and checkpoint. Writers wait, if this handle is theirs; through a read-only handle
     /// beside a live writer only what was committed at the start is judged.
     pub(crate) fn verify(&self) -> Result<Verification> {
-        let guard = self.writer.as_ref().map(super::WriterHalf::lock);
+        // In a forked child the lock may be that of a thread that is only in the parent.
+        let guard = self.writer().ok().map(super::WriterHalf::lock);
         let at = self.committed();
         let mut report = Verification { position: Position(at), ..Verification::default() };
         let counters = self.cells.counters();
-        self.verify_log(at, &mut report)?;
-        self.verify_index(at, guard.is_some(), &mut report)?;
+        let numbers = self.log.numbers()?;
+        self.verify_log(at, &numbers, &mut report)?;
+        self.verify_index(at, guard.is_some(), &numbers, &mut report)?;
         self.verify_checkpoints(&mut report)?;
+        self.check_shared().or_else(|error| report.absorb(error))?;
         if let Some(counters) = counters.filter(|counters| counters.position == at) {
             self.verify_counters(&counters, &mut report);
         }
@@ -103,8 +111,7 @@ impl Engine {
     }
 
     /// Walks all records from the first segment to `at`.
-    fn verify_log(&self, at: u64, report: &mut Verification) -> Result<()> {
-        let numbers = self.log.numbers()?;
+    fn verify_log(&self, at: u64, numbers: &[u64], report: &mut Verification) -> Result<()> {
         report.segments = numbers.len() as u64;
         let Some(first) = numbers.first().copied() else {
             report.add(self.file("log"), 0, "a segment", "none");
@@ -143,8 +150,16 @@ impl Engine {
     }
 
     /// Every slot leads to a record whose hash is the slot's, and every chain can be walked.
-    fn verify_index(&self, at: u64, ours: bool, report: &mut Verification) -> Result<()> {
+    fn verify_index(
+        &self,
+        at: u64,
+        ours: bool,
+        numbers: &[u64],
+        report: &mut Verification,
+    ) -> Result<()> {
         let mut slots = Vec::new();
+        // Those that are mapped can be read by this handle, but by no other.
+        let mut missing = BTreeSet::new();
         let mut from = Some(0);
         while let Some(prefix) = from {
             from = match self.index.walk(prefix, at, &mut slots) {
@@ -152,7 +167,17 @@ impl Engine {
                 Err(error) => return report.absorb(error),
             };
             for (stored, position) in slots.drain(..) {
+                let number = position / self.superblock.segment_bytes;
+                if self.log.is_mapped(position) && numbers.binary_search(&number).is_err() {
+                    missing.insert(number);
+                }
                 self.verify_slot(stored, position, at, report)?;
+            }
+        }
+        for number in missing {
+            // A segment that was begun since the files were listed has a name by now.
+            if !self.log.numbers()?.contains(&number) {
+                report.add(self.file(&segment::name(number)), 0, "a segment", "no file");
             }
         }
         self.verify_pages(ours, report)

@@ -10,6 +10,7 @@
 //! * U5: bytes are validated before they get a meaning.
 
 mod fork;
+mod guard;
 mod life;
 mod real;
 mod region;
@@ -27,6 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use fork::ForkGuard;
+pub(crate) use guard::losses;
 pub(crate) use real::open_real;
 pub(crate) use region::{Region, prefetch};
 
@@ -87,6 +89,9 @@ pub(crate) trait Disk: Send + Sync + Debug {
 
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
+
+    /// Whether the name is still that of the open file, and not of another one or of none.
+    fn names(&self, name: &str, file: &dyn File) -> io::Result<bool>;
 
     /// The identity of the page cache that the anchor file lives in; another number means that a power cut, a reboot
     /// or a new mount may have lost what was not synced. Never 0.

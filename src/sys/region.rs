@@ -2,6 +2,7 @@
 //! space, and synced in pages.
 
 use std::fmt;
+use std::hint::black_box;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
@@ -27,6 +28,11 @@ pub(super) unsafe trait Backing: Send + Sync {
 
     /// Makes a non-empty range, which starts at a page and lies within the memory, durable.
     fn sync(&self, offset: usize, len: usize) -> io::Result<()>;
+
+    /// A page of the memory was lost, and holds zeros now. Known of guarded mappings only.
+    fn is_lost(&self) -> bool {
+        false
+    }
 
     /// A word of the page at this offset was stored, perhaps with the value that it had. A processor notes that; what only
     /// compares bytes must be told.
@@ -171,6 +177,19 @@ impl Region {
         );
         // SAFETY: offset <= writable <= len of the region, so the address is in the memory or one past its end (U1).
         unsafe { self.start.add(offset) }
+    }
+
+    /// A page of a guarded mapping could not be had, and zeros are in its place. Covers what was read before the call.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.backing.is_lost()
+    }
+
+    /// Reads a word of each page of a range, so that a page that cannot be had is noticed here.
+    pub(crate) fn touch(&self, offset: usize, len: usize) {
+        let end = offset.saturating_add(len).min(self.len);
+        for page in (offset - offset % PAGE..end).step_by(PAGE) {
+            black_box(self.word(page).map(|word| word.load(Relaxed)));
+        }
     }
 
     /// Asks the processor to fetch the line at `offset`. Out of range, or where there is no such instruction, nothing.

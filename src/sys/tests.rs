@@ -15,7 +15,7 @@ fn on_both(test: impl Fn(&dyn Disk)) {
     test(&*SimDisk::new(1).disk());
     if !cfg!(miri) {
         let dir = tempfile::tempdir().expect("temporary directory");
-        test(&*open_real(&dir.path().join("a/store")));
+        test(&*open_real(&dir.path().join("a/store"), false));
     }
 }
 
@@ -247,7 +247,7 @@ fn life_is_the_same_for_all_handles_of_a_file() {
 #[cfg_attr(miri, ignore = "maps real files")]
 fn real_files_are_private_and_their_blocks_reserved() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let disk = open_real(&dir.path().join("store"));
+    let disk = open_real(&dir.path().join("store"), false);
     disk.make_dir("").expect("make the root");
     let file = disk.create("file", 10 * SIZE).expect("create");
     let mode = |path: &str| {
@@ -262,7 +262,7 @@ fn real_files_are_private_and_their_blocks_reserved() {
 #[cfg_attr(miri, ignore = "maps real files")]
 fn a_real_file_that_cannot_grow_keeps_its_length() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let disk = open_real(dir.path());
+    let disk = open_real(dir.path(), false);
     let file = disk.create("file", SIZE).expect("create");
     assert!(file.grow(1 << 62).is_err());
     assert_eq!(file.len().expect("length"), SIZE);
@@ -279,7 +279,10 @@ fn a_real_name_that_is_no_file_does_not_block() {
         return eprintln!("skipped: no mkfifo here");
     }
     for access in [Access::Read, Access::Write] {
-        assert_eq!(kind(open_real(dir.path()).open("pipe", access)), ErrorKind::InvalidInput);
+        assert_eq!(
+            kind(open_real(dir.path(), false).open("pipe", access)),
+            ErrorKind::InvalidInput
+        );
     }
 }
 

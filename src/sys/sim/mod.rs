@@ -264,6 +264,15 @@ impl Disk for SimDisk {
         state.content.rename(from, to)
     }
 
+    fn names(&self, name: &str, file: &dyn File) -> io::Result<bool> {
+        let file = file.identity()?;
+        match self.shared.lock().content.find(name) {
+            Ok(inode) => Ok((self.shared.device, inode) == file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.shared.lock();
         state.enter(Call::Remove)?;
