@@ -63,7 +63,7 @@ mod table;
 mod value;
 
 /// The simulated disk that the tests run stores on, crash points and planted bugs. No stability promise.
-#[cfg(any(test, feature = "sim"))]
+#[cfg(all(any(test, feature = "sim"), not(all(test, loom))))]
 #[doc(hidden)]
 pub mod sim {
     pub use crate::faults::{Bug, CRASH_AT, PLANT, Point, at_points, plant};

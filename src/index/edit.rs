@@ -1,12 +1,12 @@
 //! Changing the index: a slot goes from empty to used and from one version of its key to the next; nothing else in place.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
 use crate::format::directory::Entry;
 use crate::format::hash::Hash;
 use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_line};
+use crate::sys::sync::AtomicU64;
 
 use super::Index;
 use super::allocate::{Allocator, Captured};

@@ -1,7 +1,6 @@
 //! Looking a key up, in any process, while a writer works: probe, then check that nothing moved meanwhile.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::atomic::{AtomicU64, fence};
 
 use crate::error::Result;
 use crate::format::PAGE_BYTES;
@@ -11,6 +10,7 @@ use crate::format::page::{
     LINE, LINE_SLOTS, LINES, SHAPE_WORD, Tags, line_word, position, start_line,
 };
 use crate::sys::prefetch;
+use crate::sys::sync::{AtomicU64, fence};
 
 use super::Index;
 use super::build::MAX_PROBE;

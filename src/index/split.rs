@@ -1,12 +1,12 @@
 //! Making room: a page splits into two new ones, the directory doubles, or a chain grows when neither would help.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::error::Result;
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
 use crate::format::hash::{Hash, STORED_BITS};
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, stored};
+use crate::sys::sync::AtomicU64;
 
 use super::build::Slot;
 use super::edit::Editor;

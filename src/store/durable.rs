@@ -1,9 +1,10 @@
 //! Durability: committers that wait at the same time share one sync.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
+use crate::sys::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 
 use super::{Engine, WriterHalf};
 

@@ -19,13 +19,14 @@ mod put_with;
 mod read;
 mod recover;
 mod tables;
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod races;
+#[cfg(all(test, not(loom)))]
 mod tests;
 mod verify;
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 pub(crate) use background::Background;
 pub(crate) use batch::{Op, check};
@@ -42,6 +43,7 @@ use crate::format::meta::{Counters, Superblock};
 use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Durability;
+use crate::sys::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::sys::{Disk, File, ForkGuard};
 use durable::Syncer;
 

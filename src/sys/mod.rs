@@ -10,24 +10,33 @@
 //! * U5: bytes are validated before they get a meaning.
 
 mod fork;
+#[cfg(not(all(test, loom)))]
 mod life;
+#[cfg(all(test, loom))]
+pub(crate) mod model;
+#[cfg(not(all(test, loom)))]
 mod real;
+#[cfg(not(all(test, loom)))]
 mod region;
+#[cfg(not(all(test, loom)))]
 mod reserve;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(all(any(test, feature = "sim"), not(all(test, loom))))]
 pub(crate) mod sim;
-#[cfg(test)]
+pub(crate) mod sync;
+#[cfg(all(test, not(loom)))]
 mod tests;
 
-use std::collections::hash_map::RandomState;
 use std::fmt::Debug;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use fork::ForkGuard;
+#[cfg(all(test, loom))]
+pub(crate) use model::{Region, open_real, prefetch};
+#[cfg(not(all(test, loom)))]
 pub(crate) use real::open_real;
+#[cfg(not(all(test, loom)))]
 pub(crate) use region::{Region, prefetch};
 
 /// The unit in which a file is mapped, synced and torn.
@@ -145,7 +154,11 @@ pub(crate) fn process_id() -> u32 {
 }
 
 /// A number that no other process and no other call is likely to get. Not for secrets.
+#[cfg(not(all(test, loom)))]
 fn random_u64() -> u64 {
+    use std::collections::hash_map::RandomState;
+    use std::hash::{BuildHasher, Hasher};
+
     // RandomState is seeded by the operating system once a thread; a forked child inherits the seed, so its process
     // number and the time tell it apart.
     let mut hasher = RandomState::new().build_hasher();
