@@ -1,10 +1,9 @@
 //! Writing new pages: slots in, a page or a chain of pages out.
 
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::Release;
 
 use crate::error::Result;
 use crate::format::page::{LINE_SLOTS, LINES, PageHeader, WORDS, line_word, start_line, stored};
-use crate::sys::sync::fence;
 
 use super::Index;
 use super::allocate::Allocator;
@@ -77,10 +76,9 @@ impl Index {
         image.0[..header.len()].copy_from_slice(&header);
         let words = self.page(number)?;
         // The page may be written anew under readers: who loads one of these words and then checks what led there (I7) must
-        // see that it has changed, and the records that the words lead to.
-        fence(Release);
+        // see that it has changed, and all of the record that the word leads to.
         for (to, word) in words.iter().zip(image.0) {
-            to.store(word, Relaxed);
+            to.store(word, Release);
         }
         Ok(number)
     }

@@ -113,10 +113,11 @@ impl Editor {
         debug_assert!(!self.stale(index, hash, place));
         let tags = Tags::of(hash);
         let (cur, prev) = Self::slot(index, place)?;
+        // Both are released, not only `cur`: who still reads the page as what it was before must find out (I7).
         if let Some(old) = position(cur.load(Relaxed), version)
             && old < durable
         {
-            prev.store(tags.prev_word(old), Relaxed);
+            prev.store(tags.prev_word(old), Release);
         }
         cur.store(tags.cur_word(version), Release);
         Ok(())
@@ -138,7 +139,7 @@ impl Editor {
             return Ok(false);
         }
         let tags = Tags::of(hash);
-        prev.store(tags.prev_word(0), Relaxed);
+        prev.store(tags.prev_word(0), Release);
         cur.store(tags.cur_word(version), Release);
         Ok(true)
     }
@@ -150,7 +151,7 @@ impl Editor {
             let words = index.page(entry.page())?;
             if let Some(word) = vacancy(words, hash, version) {
                 let tags = Tags::of(hash);
-                words[word + 1].store(tags.prev_word(0), Relaxed);
+                words[word + 1].store(tags.prev_word(0), Release);
                 words[word].store(tags.cur_word(version), Release);
                 return Ok(());
             }

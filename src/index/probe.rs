@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::error::Result;
+use crate::faults::{Bug, planted};
 use crate::format::PAGE_BYTES;
 use crate::format::directory::{Cell, Entry};
 use crate::format::hash::Hash;
@@ -202,10 +203,12 @@ impl Index {
     pub(crate) fn moved(&self, probe: &Probe, entry: bool) -> bool {
         // Everything the probe read comes before these loads.
         fence(Acquire);
-        if self.cells.directory() != probe.cell {
+        if self.cells.directory() != probe.cell && !planted(Bug::IgnoreMovedDirectory) {
             return true;
         }
-        entry && self.enter(*probe).is_none_or(|now| now.entry != probe.entry)
+        entry
+            && !planted(Bug::IgnoreMovedPage)
+            && self.enter(*probe).is_none_or(|now| now.entry != probe.entry)
     }
 
     /// As `enter`, but maps what is not mapped; None when the directory cannot be where the cell says.

@@ -1,6 +1,6 @@
 //! Making room: a page splits into two new ones, the directory doubles, or a chain grows when neither would help.
 
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
@@ -24,7 +24,7 @@ pub(super) fn used(words: &[AtomicU64]) -> impl Iterator<Item = Slot> + '_ {
             let first = line_word(line);
             (0..LINE_SLOTS).map(move |slot| first + 2 * slot)
         })
-        .map(|at| (words[at].load(Relaxed), words[at + 1].load(Relaxed)))
+        .map(|at| (words[at].load(Acquire), words[at + 1].load(Relaxed)))
         .filter(|(cur, _)| *cur > DEAD)
 }
 

@@ -2,3 +2,4 @@
 //! bound, and every value that a load may give. `RUSTFLAGS="--cfg loom" cargo test --release --lib loom` runs this file.
 
 mod loom;
+mod weak;

@@ -15,7 +15,8 @@ use super::word::{AtomicU64, Weak};
 
 /// Words that are modelled in each page of a file: of `meta` the cells and the clean record, of `index` a page and a small
 /// directory, of a segment its first records.
-const WORDS: usize = 48;
+const META_WORDS: usize = 48;
+const LOG_WORDS: usize = 160;
 const INDEX_WORDS: usize = 16;
 
 /// Which words of which file have weaker orderings, by the name of the file and the word's number in its page.
@@ -62,7 +63,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl ModelDisk {
     /// `index_pages` and `segments` are the most that the program will use. All memory is made here, by the first thread.
     pub(crate) fn new(index_pages: usize, segments: usize, weakened: Weakened) -> ModelDisk {
-        let segment = || Page::new(WORDS, |word| weakened("log", word));
+        let segment = || Page::new(LOG_WORDS, |word| weakened("log", word));
         ModelDisk {
             shared: Arc::new(Shared {
                 names: Mutex::default(),
@@ -104,7 +105,7 @@ impl ModelDisk {
         let count = usize::try_from(len).expect("small").div_ceil(PAGE);
         match name {
             "index" => (0..self.shared.index_pages).map(|_| page("index", INDEX_WORDS)).collect(),
-            "meta.unfinished" => (0..count).map(|_| page("meta", WORDS)).collect(),
+            "meta.unfinished" => (0..count).map(|_| page("meta", META_WORDS)).collect(),
             name if name.starts_with("log/") => {
                 assert_eq!(count, 1, "a segment of the model is a page");
                 vec![held(&self.shared.pool).pop().expect("a segment was foreseen")]

@@ -8,6 +8,6 @@ mod memory;
 mod region;
 mod word;
 
-pub(crate) use disk::{ModelDisk, open_real};
+pub(crate) use disk::{ModelDisk, Weakened, open_real};
 pub(crate) use region::{Region, prefetch};
 pub(crate) use word::{AtomicU64, Weak, fence, weaken_fences};
