@@ -18,6 +18,8 @@ pub(super) fn explore(name: &str, switches: usize, model: impl Fn() + Send + Syn
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 200_000;
     builder.preemption_bound = Some(switches + usize::from(long.is_some()));
+    // How often it looks at the time.
+    builder.checkpoint_interval = 500;
     builder.max_duration = long.map(std::time::Duration::from_secs);
     let runs = Arc::new(Count::new(0));
     let counted = Arc::clone(&runs);
@@ -128,7 +130,7 @@ pub(super) fn publish_and_count(disk: &ModelDisk) {
 
 #[test]
 fn loom_publish_and_count() {
-    explore("publish/counters", 3, || publish_and_count(&ModelDisk::new(16, 1, strong)));
+    explore("publish/counters", 2, || publish_and_count(&ModelDisk::new(16, 1, strong)));
 }
 
 /// Old keys stay while the first page splits and the directory doubles, and what is absent stays absent.
@@ -199,6 +201,49 @@ pub(super) fn recycle_and_read(disk: &ModelDisk) {
 #[test]
 fn loom_recycle_and_read() {
     explore("page recycled/read", 1, || recycle_and_read(&ModelDisk::new(32, 1, strong)));
+}
+
+/// The same with a page that only a checkpoint makes free.
+#[test]
+fn loom_checkpoint_and_read() {
+    explore("page freed by a checkpoint/read", 1, || {
+        let engine = open(&ModelDisk::new(32, 1, strong));
+        let [old, first, second] = about_to_recycle(&engine);
+        engine.checkpoint().expect("a sound disk");
+        let absent = key(&engine, "001", 2);
+        let found = old.clone();
+        let reader = read(&engine, move |engine| {
+            let at = engine.committed();
+            assert!(get(engine, &found, at).is_some());
+            assert_eq!(get(engine, &absent, at), None);
+        });
+        put(&engine, &[(&first, "-")]);
+        engine.checkpoint().expect("a sound disk");
+        put(&engine, &[(&old, "new"), (&second, "-")]);
+        reader.join().expect("no panic");
+    });
+}
+
+/// A writer is killed, and its successor recovers and goes on, under the eyes of a reader.
+#[test]
+fn loom_recover_and_read() {
+    explore("recovery/read", 1, || {
+        let disk = ModelDisk::new(32, 4, strong);
+        let engine = open(&disk);
+        put(&engine, &[("a", "0"), ("b", "0")]);
+        let reader = attach(&disk);
+        let reader = thread::spawn(move || {
+            let at = reader.committed();
+            let a = get(&reader, "a", at).expect("committed");
+            let b = get(&reader, "b", at).expect("committed");
+            assert!(a == b || (a == "1" && b == "2"));
+        });
+        put(&engine, &[("a", "1"), ("b", "1")]);
+        drop(engine);
+        let engine = open(&disk);
+        put(&engine, &[("b", "2")]);
+        reader.join().expect("no panic");
+    });
 }
 
 /// A walk over all keys meets each that was there, once, while the page that it is in splits.
