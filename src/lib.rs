@@ -63,10 +63,11 @@ mod table;
 mod value;
 
 /// The simulated disk that the tests run stores on, crash points and planted bugs. No stability promise.
-#[cfg(all(any(test, feature = "sim"), not(all(test, loom))))]
+#[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
 pub mod sim {
     pub use crate::faults::{Bug, CRASH_AT, PLANT, Point, at_points, plant};
+    #[cfg(not(all(test, loom)))]
     pub use crate::sys::sim::*;
 }
 

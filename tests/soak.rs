@@ -1,7 +1,7 @@
 //! Soaks: everyone reads and writes at once, and every value says what it is. `MAPSTONE_LONG` is how many seconds each takes.
 //!
-//! The keys come in groups. A batch gives all keys of a group their next number, adds an extra key of that number, and deletes the
-//! one that is `WINDOW` older. So whoever sees one key knows what all the others must be.
+//! The keys come in groups. A batch gives all keys of a group their next number, adds extra keys of that number, and deletes
+//! those that are `WINDOW` older. So whoever sees one key knows what all the others must be.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,8 @@ use mapstone::{Durability, Options, Snapshot, Store};
 
 const GROUPS: u64 = 12;
 const MEMBERS: u64 = 6;
-const WINDOW: u64 = 150;
+const EXTRAS: u64 = 6;
+const WINDOW: u64 = 40;
 /// A store is given up for a new one when its round is over: its log only grows.
 const ROUND: Duration = Duration::from_secs(4);
 
@@ -36,8 +37,8 @@ fn member(group: u64, i: u64) -> String {
     format!("group {group} member {i}")
 }
 
-fn extra(group: u64, number: u64) -> String {
-    format!("group {group} extra {number}")
+fn extra(group: u64, number: u64, i: u64) -> String {
+    format!("group {group} extra {number}.{i}")
 }
 
 /// A value that names its key and number, of a length that depends on both, with a checksum.
@@ -71,10 +72,12 @@ fn advance(store: &Store, group: u64, last: u64, durability: Durability) {
         let key = member(group, i);
         batch.put(&key, value(&key, next)).expect("small");
     }
-    let key = extra(group, next);
-    batch.put(&key, value(&key, next)).expect("small");
-    if let Some(old) = next.checked_sub(WINDOW) {
-        batch.delete(extra(group, old)).expect("small");
+    for i in 0..EXTRAS {
+        let key = extra(group, next, i);
+        batch.put(&key, value(&key, next)).expect("small");
+        if let Some(old) = next.checked_sub(WINDOW) {
+            batch.delete(extra(group, old, i)).expect("small");
+        }
     }
     batch.commit_with(durability).expect("a sound disk");
 }
@@ -103,10 +106,10 @@ impl Seen {
         assert!(numbers.windows(2).all(|pair| pair[0] == pair[1]), "half a batch: {numbers:?}");
         let Some(last) = numbers[0] else { return };
         self.advance(group, last);
-        let young = last.saturating_sub(turn % WINDOW).max(1);
-        assert_eq!(lookup(&snapshot, &extra(group, young)), Some(young));
+        let young = last.saturating_sub(turn % 5 * 9).max(1);
+        assert_eq!(lookup(&snapshot, &extra(group, young, turn % EXTRAS)), Some(young));
         for absent in [last + 1, last.saturating_sub(WINDOW)] {
-            assert_eq!(lookup(&snapshot, &extra(group, absent)), None, "of {last}");
+            assert_eq!(lookup(&snapshot, &extra(group, absent, turn % EXTRAS)), None, "of {last}");
         }
         // Without a snapshot a value may be newer, and never older.
         let now = store.get(&keys[0]).expect("sound").expect("committed");
@@ -128,10 +131,11 @@ fn sweep(snapshot: &Snapshot) {
         let Some(last) = found.get(&member(group, 0)).copied() else { continue };
         assert!((0..MEMBERS).all(|i| found.get(&member(group, i)) == Some(&last)));
         let window = last.saturating_sub(WINDOW) + 1..=last;
-        expected += MEMBERS + window.clone().count() as u64;
         for number in window {
-            assert_eq!(found.get(&extra(group, number)), Some(&number), "of {last}");
+            assert!((0..EXTRAS).all(|i| found.get(&extra(group, number, i)) == Some(&number)));
+            expected += EXTRAS;
         }
+        expected += MEMBERS;
     }
     assert_eq!(found.len() as u64, expected);
 }
@@ -159,8 +163,8 @@ fn threads_soak() {
             for writer in 0..3 {
                 scope.spawn(move || {
                     until(Box::new(move |turn| {
-                        let durability =
-                            [Durability::Eventual, Durability::Immediate][usize::from(turn % 16 == 0)];
+                        let durability = [Durability::Eventual, Durability::Immediate]
+                            [usize::from(turn % 16 == 0)];
                         for group in (0..GROUPS).filter(|group| group % 3 == writer) {
                             advance(store, group, turn, durability);
                             commits.fetch_add(1, Ordering::Relaxed);
@@ -236,7 +240,8 @@ fn write(place: &Path) {
         (0..GROUPS).map(|group| lookup(&snapshot, &member(group, 0)).unwrap_or(0)).collect();
     for turn in 0usize.. {
         for (group, last) in (0..).zip(&mut last) {
-            let durability = [Durability::Eventual, Durability::Immediate][usize::from(turn % 32 == 0)];
+            let durability =
+                [Durability::Eventual, Durability::Immediate][usize::from(turn % 32 == 0)];
             advance(&store, group, *last, durability);
             *last += 1;
         }

@@ -21,7 +21,6 @@ mod switch;
 pub use bug::Bug;
 pub use point::Point;
 #[cfg(any(test, feature = "sim"))]
-#[cfg_attr(all(test, loom), allow(unused_imports, reason = "there is no simulated disk"))]
 pub use switch::{CRASH_AT, PLANT, at_points, plant};
 
 /// Says that execution has come to a place at which a crash is worth trying.

@@ -45,13 +45,7 @@ impl Index {
 
     /// The slots of an entry's pages from hash `from` on. Between the two stores that lead a prefix to its new pages, the second
     /// half's entry still leads to the old page, which holds the first half as well.
-    fn collect(
-        &self,
-        entry: Entry,
-        from: u64,
-        reference: u64,
-        seen: &mut Vec<Seen>,
-    ) -> Result<()> {
+    fn collect(&self, entry: Entry, from: u64, reference: u64, seen: &mut Vec<Seen>) -> Result<()> {
         for page in self.chain(entry) {
             let slots = used(page?.1).filter_map(|(cur, prev)| {
                 let hash = stored(cur, prev);

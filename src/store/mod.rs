@@ -16,11 +16,11 @@ mod open;
 mod plan;
 mod plausible;
 mod put_with;
+#[cfg(all(test, loom))]
+mod races;
 mod read;
 mod recover;
 mod tables;
-#[cfg(all(test, loom))]
-mod races;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod verify;

@@ -145,6 +145,7 @@ pub(crate) trait File: Send + Sync + Debug {
     fn identity(&self) -> io::Result<(u64, u64)>;
 
     /// The number of the mount through which the file was opened, 0 when the kernel does not tell.
+    #[cfg_attr(all(test, loom), expect(dead_code, reason = "only the real disk asks"))]
     fn mount(&self) -> io::Result<u64>;
 }
 

@@ -116,7 +116,12 @@ fn loom_publish_and_read() {
 pub(super) fn publish_and_count(disk: &ModelDisk) {
     let engine = open(disk);
     let start = engine.committed();
-    let of = move |n: u64| Counters { position: start + n, entries: n, live_bytes: n, ..Counters::default() };
+    let of = move |n: u64| Counters {
+        position: start + n,
+        entries: n,
+        live_bytes: n,
+        ..Counters::default()
+    };
     engine.cells.publish(&of(1));
     let reader = read(&engine, move |engine| {
         if let Some(found) = engine.cells.counters() {
@@ -295,7 +300,7 @@ fn loom_growth_and_read() {
     explore("growth/read", 2, || growth_and_read(&ModelDisk::new(32, 3, strong)));
 }
 
-fn put_durably(engine: &Engine, key: &str) -> crate::Result<u64> {
+fn put_durably(engine: &Engine, key: &str) -> crate::error::Result<u64> {
     let op = Op { table: DEFAULT_TABLE, key: key.as_bytes(), value: Some(b"-") };
     engine.commit(&[op], Some(Durability::Immediate))
 }
@@ -304,6 +309,7 @@ fn put_durably(engine: &Engine, key: &str) -> crate::Result<u64> {
 pub(super) fn commit_together(disk: &ModelDisk, threads: usize) {
     let engine = open(disk);
     put(&engine, &[("a", "-")]);
+    let before = disk.syncs();
     let commit = |key: &'static str| {
         let (engine, disk) = (Arc::clone(&engine), disk.clone());
         move || {
@@ -320,6 +326,7 @@ pub(super) fn commit_together(disk: &ModelDisk, threads: usize) {
         thread.join().expect("no panic");
     }
     assert_eq!(engine.cells.durable(), engine.committed());
+    assert!((1..=threads as u64).contains(&(disk.syncs() - before)));
 }
 
 #[test]
@@ -339,7 +346,9 @@ fn loom_commit_together_on_a_failing_disk() {
         let other = Arc::clone(&engine);
         let durable = move |key| match put_durably(&other, key) {
             Ok(end) => assert!(other.cells.durable() >= end),
-            Err(error) => assert!(other.writer.as_ref().is_some_and(|w| w.syncer.poisoned()), "{error}"),
+            Err(error) => {
+                assert!(other.writer.as_ref().is_some_and(|w| w.syncer.poisoned()), "{error}")
+            }
         };
         let thread = thread::spawn({
             let durable = durable.clone();

@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
 use super::loom::{
-    explore, publish_and_count, publish_and_read, recycle_and_read, split_and_iterate, split_and_read,
+    explore, publish_and_count, publish_and_read, recycle_and_read, split_and_iterate,
+    split_and_read,
 };
 use crate::faults::{Bug, plant};
 use crate::sys::model::{ModelDisk, Weak, Weakened, weaken_fences};

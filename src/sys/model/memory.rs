@@ -39,7 +39,10 @@ impl Page {
 
     /// The words from the one at a byte offset on.
     pub(super) fn words(&self, offset: usize) -> &[AtomicU64] {
-        assert!(offset / WORD < self.words.len(), "the word at byte {offset} of a page is not modelled");
+        assert!(
+            offset / WORD < self.words.len(),
+            "the word at byte {offset} of a page is not modelled"
+        );
         &self.words[offset / WORD..]
     }
 
