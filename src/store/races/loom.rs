@@ -331,15 +331,19 @@ pub(super) fn commit_together(disk: &ModelDisk, threads: usize) {
 
 #[test]
 fn loom_commit_together() {
-    explore("group commit, 2 threads", 2, || commit_together(&ModelDisk::new(16, 1, strong), 2));
-    explore("group commit, 3 threads", 1, || commit_together(&ModelDisk::new(16, 1, strong), 3));
+    explore("group commit, 2 threads", 2, || {
+        commit_together(&ModelDisk::new(16, 1, strong).crowded(), 2)
+    });
+    explore("group commit, 3 threads", 1, || {
+        commit_together(&ModelDisk::new(16, 1, strong).crowded(), 3)
+    });
 }
 
 /// When a sync fails, everyone who waited for one is told, and nobody waits for ever.
 #[test]
 fn loom_commit_together_on_a_failing_disk() {
     explore("group commit, failing sync", 2, || {
-        let disk = ModelDisk::new(16, 1, strong);
+        let disk = ModelDisk::new(16, 1, strong).crowded();
         let engine = open(&disk);
         put(&engine, &[("a", "-")]);
         disk.fail_after(1);

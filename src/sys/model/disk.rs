@@ -34,6 +34,8 @@ struct Shared {
     pool: Mutex<Vec<Page>>,
     index_pages: usize,
     weakened: Weakened,
+    /// Nonzero when several threads store to the cells.
+    crowded: Count,
     kernel: Arc<Kernel>,
 }
 
@@ -63,13 +65,14 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl ModelDisk {
     /// `index_pages` and `segments` are the most that the program will use. All memory is made here, by the first thread.
     pub(crate) fn new(index_pages: usize, segments: usize, weakened: Weakened) -> ModelDisk {
-        let segment = || Page::new(LOG_WORDS, |word| weakened("log", word));
+        let segment = || Page::new(LOG_WORDS, |word| weakened("log", word), false);
         ModelDisk {
             shared: Arc::new(Shared {
                 names: Mutex::default(),
                 pool: Mutex::new((0..segments).map(|_| segment()).collect()),
                 index_pages,
                 weakened,
+                crowded: Count::new(0),
                 kernel: Arc::new(Kernel {
                     step: AtomicU64::new(0),
                     handles: Count::new(0),
@@ -78,6 +81,12 @@ impl ModelDisk {
                 }),
             }),
         }
+    }
+
+    /// Has loom look harder at the live cells, for several threads that commit. Before the store is created.
+    pub(crate) fn crowded(self) -> ModelDisk {
+        self.shared.crowded.store(1, Relaxed);
+        self
     }
 
     pub(crate) fn disk(&self) -> Arc<dyn Disk> {
@@ -101,7 +110,10 @@ impl ModelDisk {
     }
 
     fn pages(&self, name: &str, len: u64) -> Vec<Page> {
-        let page = |file, words| Page::new(words, |word| (self.shared.weakened)(file, word));
+        let page = |file, words| {
+            let crowded = file == "meta" && self.shared.crowded.load(Relaxed) > 0;
+            Page::new(words, |word| (self.shared.weakened)(file, word), crowded)
+        };
         let count = usize::try_from(len).expect("small").div_ceil(PAGE);
         match name {
             "index" => (0..self.shared.index_pages).map(|_| page("index", INDEX_WORDS)).collect(),
@@ -110,7 +122,7 @@ impl ModelDisk {
                 assert_eq!(count, 1, "a segment of the model is a page");
                 vec![held(&self.shared.pool).pop().expect("a segment was foreseen")]
             }
-            _ => (0..count.max(4)).map(|_| Page::new(0, |_| None)).collect(),
+            _ => (0..count.max(4)).map(|_| Page::new(0, |_| None, false)).collect(),
         }
     }
 

@@ -28,9 +28,9 @@ unsafe impl Sync for Page {}
 
 impl Page {
     /// A page of zeros with `words` words. Every word is made before the threads start, as the kernel's zeros are.
-    pub(super) fn new(words: usize, weak: impl Fn(usize) -> Option<Weak>) -> Page {
+    pub(super) fn new(words: usize, weak: impl Fn(usize) -> Option<Weak>, crowded: bool) -> Page {
         Page {
-            words: (0..words).map(|word| AtomicU64::weakened(0, weak(word))).collect(),
+            words: (0..words).map(|word| AtomicU64::with(0, weak(word), crowded)).collect(),
             watched: (0..words).map(|_| UnsafeCell::new(())).collect(),
             bytes: Plain::new(Box::new([0; PAGE])),
             durable: Plain::new(Box::new([0; PAGE])),

@@ -39,17 +39,30 @@ pub(crate) struct AtomicU64 {
     /// Who stored last, and what: its own loads have that one answer, and are no steps. Loom remembers one last access of a
     /// word, and would miss the race of a store with another thread's load if the storing thread had loaded in between.
     last: Mutex<(Option<ThreadId>, u64)>,
+    /// Stored to beside every load and store, and never loaded: so that loom takes all of them for dependent, where several
+    /// threads store and the above does not help.
+    crowd: Option<loom::sync::atomic::AtomicU64>,
     weak: Option<Weak>,
 }
 
 impl AtomicU64 {
     pub(crate) fn new(value: u64) -> AtomicU64 {
-        AtomicU64::weakened(value, None)
+        AtomicU64::with(value, None, false)
     }
 
-    pub(super) fn weakened(value: u64, weak: Option<Weak>) -> AtomicU64 {
-        let last = Mutex::new((Some(current()), value));
-        AtomicU64 { word: loom::sync::atomic::AtomicU64::new(value), last, weak }
+    pub(super) fn with(value: u64, weak: Option<Weak>, crowded: bool) -> AtomicU64 {
+        AtomicU64 {
+            word: loom::sync::atomic::AtomicU64::new(value),
+            last: Mutex::new((Some(current()), value)),
+            crowd: crowded.then(|| loom::sync::atomic::AtomicU64::new(0)),
+            weak,
+        }
+    }
+
+    fn step(&self) {
+        if let Some(crowd) = &self.crowd {
+            crowd.store(0, Relaxed);
+        }
     }
 
     fn last(&self) -> MutexGuard<'_, (Option<ThreadId>, u64)> {
@@ -57,6 +70,7 @@ impl AtomicU64 {
     }
 
     pub(crate) fn load(&self, ordering: Ordering) -> u64 {
+        self.step();
         let (thread, value) = *self.last();
         if thread == Some(current()) {
             return value;
@@ -66,6 +80,7 @@ impl AtomicU64 {
     }
 
     pub(crate) fn store(&self, value: u64, ordering: Ordering) {
+        self.step();
         let weak = self.weak == Some(Weak::Store) && ordering == Release;
         self.word.store(value, if weak { Relaxed } else { ordering });
         *self.last() = (Some(current()), value);
