@@ -1,12 +1,12 @@
 //! The live cells: the words in `meta` that the writer changes and every process reads. docs/concurrency in docs/design.md.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, fence};
 
 use crate::faults::{Point, reach};
 use crate::format::directory::Cell;
 use crate::format::meta::{Counters, SPLITTING, SYNC_FAILED, cell};
 use crate::sys::Region;
+use crate::sys::sync::{AtomicU64, fence};
 
 /// Typed access to the live cells of one store. Only the writer stores.
 #[derive(Debug)]

@@ -439,7 +439,7 @@ impl Options {
     }
 
     /// Opens for writing the store that a simulated disk holds.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(all(any(test, feature = "sim"), not(all(test, loom))))]
     #[doc(hidden)]
     pub fn open_sim(&self, disk: &crate::sys::sim::SimDisk) -> Result<Store> {
         self.check()?;
@@ -447,7 +447,7 @@ impl Options {
     }
 
     /// Opens read-only the store that a simulated disk holds.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(all(any(test, feature = "sim"), not(all(test, loom))))]
     #[doc(hidden)]
     pub fn open_read_only_sim(&self, disk: &crate::sys::sim::SimDisk) -> Result<Store> {
         Store::open_read_only_on(disk.disk(), self)

@@ -5,5 +5,9 @@ super::named! {
     Bug {
         /// Syncs of the log report success and do nothing.
         SkipLogSync = "skip-log-sync",
+        /// A lookup does not look whether the directory entry has changed meanwhile.
+        IgnoreMovedPage = "ignore-moved-page",
+        /// A lookup does not look whether the directory has moved meanwhile.
+        IgnoreMovedDirectory = "ignore-moved-directory",
     }
 }

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
 use crate::format::page::WORDS;
 use crate::format::{PAGE, PAGE_BYTES};
+use crate::sys::sync::{AtomicU32, AtomicU64};
 use crate::sys::{Access, File, Region};
 
 /// Runs of pages never cross these multiples: the first chunk has this many pages at least.

@@ -1,6 +1,5 @@
 //! Changing the index: a slot goes from empty to used and from one version of its key to the next; nothing else in place.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
@@ -8,6 +7,7 @@ use crate::faults::{Point, reach};
 use crate::format::directory::Entry;
 use crate::format::hash::Hash;
 use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_line};
+use crate::sys::sync::AtomicU64;
 
 use super::Index;
 use super::allocate::{Allocator, Captured};
@@ -114,10 +114,11 @@ impl Editor {
         debug_assert!(!self.stale(index, hash, place));
         let tags = Tags::of(hash);
         let (cur, prev) = Self::slot(index, place)?;
+        // Both are released, not only `cur`: who still reads the page as what it was before must find out (I7).
         if let Some(old) = position(cur.load(Relaxed), version)
             && old < durable
         {
-            prev.store(tags.prev_word(old), Relaxed);
+            prev.store(tags.prev_word(old), Release);
             reach(Point::SlotPrev);
         }
         cur.store(tags.cur_word(version), Release);
@@ -140,7 +141,7 @@ impl Editor {
             return Ok(false);
         }
         let tags = Tags::of(hash);
-        prev.store(tags.prev_word(0), Relaxed);
+        prev.store(tags.prev_word(0), Release);
         reach(Point::SlotNew);
         cur.store(tags.cur_word(version), Release);
         Ok(true)
@@ -153,7 +154,7 @@ impl Editor {
             let words = index.page(entry.page())?;
             if let Some(word) = vacancy(words, hash, version) {
                 let tags = Tags::of(hash);
-                words[word + 1].store(tags.prev_word(0), Relaxed);
+                words[word + 1].store(tags.prev_word(0), Release);
                 reach(Point::SlotInserted);
                 words[word].store(tags.cur_word(version), Release);
                 return Ok(());

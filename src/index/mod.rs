@@ -11,7 +11,6 @@ mod split;
 mod walk;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 pub(crate) use allocate::Captured;
@@ -25,6 +24,7 @@ use crate::format::PAGE;
 use crate::format::directory::{Cell, ENTRY, Entry, MAX_DEPTH};
 use crate::format::hash::Hash;
 use crate::format::page::{BIRTH_WORD, MAGIC_WORD, PREFIX_WORD, PageHeader, SHAPE_WORD};
+use crate::sys::sync::AtomicU64;
 
 /// The index of one store as one handle sees it.
 #[derive(Debug)]

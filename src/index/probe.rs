@@ -1,9 +1,9 @@
 //! Looking a key up, in any process, while a writer works: probe, then check that nothing moved meanwhile.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::atomic::{AtomicU64, fence};
 
 use crate::error::Result;
+use crate::faults::{Bug, planted};
 use crate::format::PAGE_BYTES;
 use crate::format::directory::{Cell, Entry};
 use crate::format::hash::Hash;
@@ -11,6 +11,7 @@ use crate::format::page::{
     LINE, LINE_SLOTS, LINES, SHAPE_WORD, Tags, line_word, position, start_line,
 };
 use crate::sys::prefetch;
+use crate::sys::sync::{AtomicU64, fence};
 
 use super::Index;
 use super::build::MAX_PROBE;
@@ -202,10 +203,12 @@ impl Index {
     pub(crate) fn moved(&self, probe: &Probe, entry: bool) -> bool {
         // Everything the probe read comes before these loads.
         fence(Acquire);
-        if self.cells.directory() != probe.cell {
+        if self.cells.directory() != probe.cell && !planted(Bug::IgnoreMovedDirectory) {
             return true;
         }
-        entry && self.enter(*probe).is_none_or(|now| now.entry != probe.entry)
+        entry
+            && !planted(Bug::IgnoreMovedPage)
+            && self.enter(*probe).is_none_or(|now| now.entry != probe.entry)
     }
 
     /// As `enter`, but maps what is not mapped; None when the directory cannot be where the cell says.

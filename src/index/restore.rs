@@ -1,12 +1,12 @@
 //! Bringing the index back: an empty one, the one of a checkpoint, and slots that a power cut left dangling.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::Result;
 use crate::faults::{Point, reach};
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, position, start_line, stored};
+use crate::sys::sync::AtomicU64;
 
 use super::allocate::Captured;
 use super::edit::Editor;

@@ -1,13 +1,13 @@
 //! Making room: a page splits into two new ones, the directory doubles, or a chain grows when neither would help.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
 use crate::faults::{Point, reach};
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
 use crate::format::hash::{Hash, STORED_BITS};
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, stored};
+use crate::sys::sync::AtomicU64;
 
 use super::build::Slot;
 use super::edit::Editor;
@@ -25,7 +25,7 @@ pub(super) fn used(words: &[AtomicU64]) -> impl Iterator<Item = Slot> + '_ {
             let first = line_word(line);
             (0..LINE_SLOTS).map(move |slot| first + 2 * slot)
         })
-        .map(|at| (words[at].load(Relaxed), words[at + 1].load(Relaxed)))
+        .map(|at| (words[at].load(Acquire), words[at + 1].load(Relaxed)))
         .filter(|(cur, _)| *cur > DEAD)
 }
 

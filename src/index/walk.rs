@@ -43,14 +43,15 @@ impl Index {
         }
     }
 
-    /// While a page splits, the entries of one half may lead to its own page and those of the other still to the one with both:
-    /// what lies before `from` has been met.
+    /// The slots of an entry's pages from hash `from` on. Between the two stores that lead a prefix to its new pages, the second
+    /// half's entry still leads to the old page, which holds the first half as well.
     fn collect(&self, entry: Entry, from: u64, reference: u64, seen: &mut Vec<Seen>) -> Result<()> {
         for page in self.chain(entry) {
             let slots = used(page?.1).filter_map(|(cur, prev)| {
-                position(cur, reference).map(|position| (stored(cur, prev), position))
+                let hash = stored(cur, prev);
+                position(cur, reference).filter(|_| hash >= from).map(|position| (hash, position))
             });
-            seen.extend(slots.filter(|(hash, _)| *hash >= from));
+            seen.extend(slots);
         }
         Ok(())
     }
@@ -86,5 +87,59 @@ impl Index {
             at = ((at >> each) + 1) << each;
         }
         Ok(pages)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+    use crate::cells::Cells;
+    use crate::format::meta;
+    use crate::index::{Chunks, Editor};
+    use crate::sys::sim::SimDisk;
+    use crate::sys::{Access, PAGE};
+
+    fn index() -> (Index, Editor) {
+        let disk = SimDisk::new(1).disk();
+        disk.make_dir("").expect("a root");
+        let meta = disk.create("meta", meta::BYTES).expect("space");
+        let region = meta.map(0, 3 * PAGE, Access::Write).expect("mapped");
+        let file = disk.create("index", 0).expect("space");
+        let chunks = Chunks::new(file, "index".into(), Access::Write, 16);
+        chunks.grow(16).expect("space");
+        let index = Index::new(Arc::new(Cells::new(region)), chunks);
+        let editor = index.create().expect("space");
+        (index, editor)
+    }
+
+    /// As a writer leaves it that is killed, or only slow, in the middle of a split.
+    #[test]
+    fn a_walk_meets_each_key_once_while_a_split_is_half_done() {
+        let (index, mut editor) = index();
+        let old = index.entry(Hash(0)).expect("sound");
+        let mut keys = 0;
+        while editor.live() == 1 {
+            keys += 1;
+            let hash = Hash((keys as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            editor.insert(&index, hash, 4096 + 64 * keys as u64).expect("space");
+        }
+        let (_, words) = index.current().expect("sound");
+        let [zero, one] = words else { panic!("{} entries", words.len()) };
+        assert_ne!(zero.load(Relaxed), one.load(Relaxed));
+        one.store(old.0, Relaxed);
+        let (mut from, mut met, mut seen) = (Some(0), Vec::new(), Vec::new());
+        while let Some(at) = from {
+            from = index.walk(at, 1 << 20, &mut seen).expect("sound");
+            met.append(&mut seen);
+        }
+        // The last key came after the split, into the new page of either half.
+        assert!((keys - 1..=keys).contains(&met.len()), "{} of {keys} keys", met.len());
+        assert!(met.is_sorted_by_key(|(hash, _)| hash >> 39), "one half after the other");
+        met.sort_unstable();
+        met.dedup();
+        assert!((keys - 1..=keys).contains(&met.len()), "{} of {keys} keys", met.len());
     }
 }

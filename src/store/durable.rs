@@ -1,11 +1,12 @@
 //! Durability: committers that wait at the same time share one sync.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
+use crate::sys::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 
 use super::{Engine, WriterHalf};
 

@@ -18,16 +18,17 @@ mod open;
 mod plan;
 mod plausible;
 mod put_with;
+#[cfg(all(test, loom))]
+mod races;
 mod read;
 mod recover;
 mod tables;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 mod verify;
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 pub(crate) use background::Background;
 pub(crate) use batch::{Op, check};
@@ -44,6 +45,7 @@ use crate::format::meta::{Counters, Superblock};
 use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Durability;
+use crate::sys::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::sys::{Disk, File};
 use durable::Syncer;
 use hold::Hold;

@@ -1,8 +1,7 @@
 //! Opening: find out what is there, lock it, and bring it to a state from which to go on.
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::cells::Cells;
 use crate::error::{Error, Result};
@@ -13,6 +12,7 @@ use crate::format::meta::{BYTES, Clean};
 use crate::index::{Chunks, Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Options;
+use crate::sys::sync::{AtomicU64, Mutex};
 use crate::sys::{Access, Disk, ForkGuard, LockKind, losses, process_id};
 
 use super::background::Background;

@@ -34,7 +34,7 @@ impl ForkGuard {
 }
 
 /// An anonymous page that a forked child finds zeroed, or none where there is no such thing.
-#[cfg(all(target_os = "linux", not(miri)))]
+#[cfg(all(target_os = "linux", not(miri), not(all(test, loom))))]
 fn wiped_on_fork() -> io::Result<Option<Region>> {
     use memmap2::{MmapOptions, MmapRaw};
     use rustix::io::Errno;
@@ -53,7 +53,7 @@ fn wiped_on_fork() -> io::Result<Option<Region>> {
     }
 }
 
-#[cfg(not(all(target_os = "linux", not(miri))))]
+#[cfg(not(all(target_os = "linux", not(miri), not(all(test, loom)))))]
 fn wiped_on_fork() -> io::Result<Option<Region>> {
     Ok(None)
 }
