@@ -246,6 +246,11 @@ impl Disk for ModelDisk {
         Ok(())
     }
 
+    fn names(&self, name: &str, file: &dyn File) -> io::Result<bool> {
+        let identity = self.find(name).map(|inode| self.handle(inode).identity()).transpose()?;
+        Ok(identity == Some(file.identity()?))
+    }
+
     fn life(&self, _anchor: &dyn File) -> io::Result<u64> {
         Ok(1)
     }
@@ -360,6 +365,6 @@ impl File for ModelFile {
 }
 
 /// In a model there is no other disk.
-pub(crate) fn open_real(_path: &Path) -> Arc<dyn Disk> {
+pub(crate) fn open_real(_path: &Path, _guarded: bool) -> Arc<dyn Disk> {
     ModelDisk::new(16, 1, |_, _| None).disk()
 }

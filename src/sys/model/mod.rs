@@ -9,5 +9,5 @@ mod region;
 mod word;
 
 pub(crate) use disk::{ModelDisk, Weakened, open_real};
-pub(crate) use region::{Region, prefetch};
+pub(crate) use region::{Region, losses, prefetch};
 pub(crate) use word::{AtomicU64, Weak, fence, weaken_fences};

@@ -62,6 +62,13 @@ impl Region {
 
     pub(crate) fn prefetch(&self, _offset: usize) {}
 
+    /// Nothing of the model's is ever lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn touch(&self, _offset: usize, _len: usize) {}
+
     /// Every page is written by a sync of the model, dirty or not.
     pub(crate) fn redirty(&self, _offset: usize, _len: usize) {}
 
@@ -76,6 +83,11 @@ impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Region").field("len", &self.len).finish_non_exhaustive()
     }
+}
+
+/// The model loses nothing.
+pub(crate) fn losses() -> u64 {
+    0
 }
 
 /// The model has no caches to fill.
