@@ -4,6 +4,7 @@
 //! directory leads to, and are worked out when a checkpoint has become durable.
 
 use crate::error::{Error, Result};
+use crate::faults::{Bug, planted};
 use crate::format::directory::Entry;
 
 use super::chunks::Chunks;
@@ -13,7 +14,7 @@ use super::{Index, directory_pages, header};
 #[derive(Debug, Default)]
 pub(super) struct Allocator {
     /// Pages that nothing leads to, neither live nor in a checkpoint, durable or under way.
-    free: Vec<u32>,
+    pub(super) free: Vec<u32>,
     /// Pages that the directory leads to.
     pub(super) live: u64,
     /// While a checkpoint has been captured and is not durable yet: the free pages that were taken since.
@@ -54,7 +55,9 @@ impl Index {
         let watermark = self.cells.watermark();
         let first = Chunks::contiguous(watermark, pages).ok_or_else(|| self.full())?;
         let end = first.checked_add(pages).ok_or_else(|| self.full())?;
-        self.chunks.grow(end)?;
+        if !planted(Bug::SkipGrow) {
+            self.chunks.grow(end)?;
+        }
         self.cells.set_watermark(end);
         allocator.free.extend(watermark..first);
         Ok(first)
@@ -69,7 +72,7 @@ impl Index {
     pub(super) fn retire(&self, allocator: &mut Allocator, page: u32) -> Result<()> {
         let born = header(self.page(page)?).map(|header| header.birth);
         // A page born after the last capture is in no checkpoint, so readers are its only users, and they check.
-        if born == Some(self.cells.sequence()) {
+        if born == Some(self.cells.sequence()) || planted(Bug::ReuseEarly) {
             allocator.free.push(page);
         }
         Ok(())
@@ -86,7 +89,7 @@ impl Index {
         let doubling = directory_pages(self.cells.directory().depth() + 1);
         let need = splits.saturating_mul(2).saturating_add(doubling.saturating_mul(2));
         let have = u32::try_from(allocator.free.len()).unwrap_or(u32::MAX);
-        if need <= have {
+        if need <= have || planted(Bug::SkipReserve) {
             return Ok(());
         }
         let end = self.cells.watermark().checked_add(need - have).ok_or_else(|| self.full())?;

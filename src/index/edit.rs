@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
+use crate::faults::{Bug, planted};
 use crate::format::directory::Entry;
 use crate::format::hash::Hash;
 use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_line};
@@ -114,7 +115,8 @@ impl Editor {
         let tags = Tags::of(hash);
         let (cur, prev) = Self::slot(index, place)?;
         if let Some(old) = position(cur.load(Relaxed), version)
-            && old < durable
+            && (old < durable || planted(Bug::PrevAlways))
+            && !planted(Bug::PrevNever)
         {
             prev.store(tags.prev_word(old), Relaxed);
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::faults::{Bug, planted};
 use crate::format::StoreId;
 use crate::format::checkpoint::{BODY, CheckpointHeader, HEADER, NAMES};
 use crate::format::checksum::crc;
@@ -31,9 +32,12 @@ impl Engine {
         }
         // Most of the log is synced while writers go on; the rest, under their lock, is short.
         self.sync_to(half, self.cells.committed())?;
-        let (captured, counters) = self.capture(half)?;
+        let (mut captured, counters) = self.capture(half)?;
         half.attempted.store(counters.position, Relaxed);
         self.sync_index(half)?;
+        if planted(Bug::LateDirectory) {
+            captured = half.lock().editor.capture(&self.index)?;
+        }
         let newest = self.cells.checkpoint();
         let result = write(&*self.disk, &self.superblock.id, &captured, counters, newest);
         if let Err(error) = result {
@@ -58,7 +62,9 @@ impl Engine {
             self.unmark_clean(half)?;
             writer.clean = false;
         }
-        self.sync_to(half, writer.counters.position)?;
+        if !planted(Bug::NotQuiet) {
+            self.sync_to(half, writer.counters.position)?;
+        }
         let captured = writer.editor.capture(&self.index)?;
         Ok((captured, writer.counters))
     }
@@ -68,6 +74,9 @@ impl Engine {
         let suspect = self.cells.suspect();
         if !suspect {
             self.cells.set_suspect(true);
+        }
+        if planted(Bug::SkipIndexSync) {
+            return Ok(());
         }
         self.index.sync().inspect_err(|_| self.poison(half))?;
         if !suspect {
@@ -112,7 +121,7 @@ impl Engine {
 fn target(disk: &dyn Disk, id: &StoreId, newest: u64) -> Result<&'static str> {
     let [a, b] = NAMES;
     let holds = open(disk, id, a)?.is_some_and(|(_, header)| header.counters.position == newest);
-    Ok(if holds { b } else { a })
+    Ok(if holds != planted(Bug::CheckpointInPlace) { b } else { a })
 }
 
 /// Writes a checkpoint over the older of the two, header last, and makes it durable.
@@ -158,6 +167,9 @@ fn put(disk: &dyn Disk, name: &str, header: &CheckpointHeader, body: &[u8]) -> R
     file.grow(BODY + body.len() as u64).map_err(|e| Error::io("grow", &path, e))?;
     file.write_at(body, BODY).map_err(|e| Error::io("write", &path, e))?;
     file.write_at(&header.encode(), 0).map_err(|e| Error::io("write", &path, e))?;
+    if planted(Bug::SkipCheckpointSync) {
+        return Ok(());
+    }
     file.sync().map_err(|e| Error::io("sync", &path, e))
 }
 
@@ -188,7 +200,7 @@ pub(super) fn load(
     let mut entries = vec![0u64; 1 << header.depth];
     let body: &mut [u8] = bytemuck::cast_slice_mut(&mut entries);
     file.read_at(body, BODY).map_err(|e| Error::io("read", disk.root().join(name), e))?;
-    if crc(body) != header.body_crc {
+    if crc(body) != header.body_crc && !planted(Bug::SkipCheckpointCrc) {
         return Ok(None);
     }
     let captured = Captured::read(entries, header.depth, header.watermark, header.sequence);

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::faults::{Bug, planted};
 
 use super::{Engine, WriterHalf};
 
@@ -55,6 +56,7 @@ impl Engine {
         let result = self.log.sync(self.cells.durable(), goal);
         match result {
             Ok(()) => self.cells.set_durable(goal),
+            Err(_) if planted(Bug::RetryAfterEio) => {}
             Err(_) => self.poison(half),
         }
         *syncer.lock() = false;
@@ -65,7 +67,9 @@ impl Engine {
     /// A sync has failed: this handle writes no more, and the next open trusts only what has a checksum.
     pub(super) fn poison(&self, half: &WriterHalf) {
         half.syncer.poison();
-        self.cells.set_failed();
+        if !planted(Bug::TrustAfterEio) {
+            self.cells.set_failed();
+        }
     }
 
     /// Makes everything committed so far durable, and returns up to where that is.

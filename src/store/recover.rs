@@ -2,6 +2,7 @@
 //! differ only in where it starts and in what may be believed there.
 
 use crate::error::{Error, Result};
+use crate::faults::{Bug, planted};
 use crate::format::meta::Counters;
 use crate::format::segment;
 use crate::index::Editor;
@@ -63,7 +64,9 @@ impl Engine {
         // From here to the end no one may take the cells for what a writer left.
         self.cells.set_failed();
         self.index.restore(&captured)?;
-        self.settle(end)?;
+        if !planted(Bug::SkipSettle) {
+            self.settle(end)?;
+        }
         if suspect {
             checkpoint::confirm(&*self.disk, &header, &captured)?;
         }
@@ -71,7 +74,9 @@ impl Engine {
         if suspect {
             self.index.redirty()?;
         }
-        self.index.sync()?;
+        if !planted(Bug::SettleUnsynced) {
+            self.index.sync()?;
+        }
         self.cells.set_durable(start.position);
         let mut editor = Editor::new(counters.pages);
         let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
@@ -130,7 +135,7 @@ impl Engine {
             && let Some(record) = scan.step()?
         {
             batch.push(record);
-            if record.header().commit {
+            if record.header().commit || planted(Bug::ReplayHalfBatch) {
                 for record in batch.drain(..) {
                     self.replay_one(editor, &record, &mut counters)?;
                 }
@@ -184,12 +189,16 @@ impl Engine {
         let old = *self.log.segment(end.segment)?.header();
         let first = end.segment * self.superblock.segment_bytes + segment::HEADER;
         let next = end.segment + old.bytes.div_ceil(self.superblock.segment_bytes);
-        let epoch = old.epoch.checked_add(1).ok_or_else(|| {
+        let raise = u32::from(!planted(Bug::SameEpoch));
+        let epoch = old.epoch.checked_add(raise).ok_or_else(|| {
             let file = self.file(&segment::name(end.segment));
             Error::corrupt(file, 56, "an epoch below 2^32 - 1", old.epoch)
         })?;
         self.log.remove_from(next)?;
         if end.position == first {
+            if planted(Bug::UnlinkBeforeReplace) {
+                self.log.remove_from(end.segment)?;
+            }
             // Nothing in it counts, so it is replaced as a whole.
             self.log.forget_from(end.segment);
             return self.log.begin(end.segment, epoch, old.prev_end);
