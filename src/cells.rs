@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, fence};
 
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::Cell;
 use crate::format::meta::{Counters, SPLITTING, SYNC_FAILED, cell};
 use crate::sys::Region;
@@ -47,12 +47,14 @@ impl Cells {
         for (i, word) in counters.words().into_iter().enumerate() {
             self.word(spare + 8 * i).store(word, Relaxed);
         }
+        reach(Point::PublishCounted);
         if counters.position == before {
             // Only at an open: what a lost life counted up to the same position must not hold.
             let [a, b] = cell::COUNTERS;
             self.word(if spare == a { b } else { a }).store(0, Release);
         }
         self.word(cell::COMMITTED).store(counters.position, Release);
+        reach(Point::PublishDone);
     }
 
     /// Which set of counters is not the one that holds for `committed`.

@@ -4,7 +4,7 @@
 //! directory leads to, and are worked out when a checkpoint has become durable.
 
 use crate::error::{Error, Result};
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::Entry;
 
 use super::chunks::Chunks;
@@ -59,6 +59,7 @@ impl Index {
             self.chunks.grow(end)?;
         }
         self.cells.set_watermark(end);
+        reach(Point::GrowTaken);
         allocator.free.extend(watermark..first);
         Ok(first)
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::Result;
+use crate::faults::{Point, reach};
 use crate::format::page::{LINE_SLOTS, LINES, PageHeader, WORDS, line_word, start_line, stored};
 
 use super::Index;
@@ -77,6 +78,7 @@ impl Index {
         for (to, word) in self.page(number)?.iter().zip(image.0) {
             to.store(word, Relaxed);
         }
+        reach(Point::PageWritten);
         Ok(number)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
+use crate::faults::{Point, reach};
 use crate::format::page::WORDS;
 use crate::format::{PAGE, PAGE_BYTES};
 use crate::sys::{Access, File, Region};
@@ -126,6 +127,7 @@ impl Chunks {
         let len = usize::try_from(chunk_pages(self.first, number) * PAGE).expect("a 64-bit target");
         let region =
             self.file.map(offset, len, self.access).map_err(|e| Error::io("map", &self.path, e))?;
+        reach(Point::GrowMapped);
         Ok(self.regions[chunk].get_or_init(|| region))
     }
 
@@ -147,6 +149,7 @@ impl Chunks {
         grow(to)
             .or_else(|_| grow(u64::from(pages)))
             .map_err(|e| Error::io("grow", &self.path, e))?;
+        reach(Point::GrowReserved);
         self.refresh(0).map(|_| ())
     }
 

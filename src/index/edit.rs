@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::Entry;
 use crate::format::hash::Hash;
 use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_line};
@@ -119,6 +119,7 @@ impl Editor {
             && !planted(Bug::PrevNever)
         {
             prev.store(tags.prev_word(old), Relaxed);
+            reach(Point::SlotPrev);
         }
         cur.store(tags.cur_word(version), Release);
         Ok(())
@@ -141,6 +142,7 @@ impl Editor {
         }
         let tags = Tags::of(hash);
         prev.store(tags.prev_word(0), Relaxed);
+        reach(Point::SlotNew);
         cur.store(tags.cur_word(version), Release);
         Ok(true)
     }
@@ -153,6 +155,7 @@ impl Editor {
             if let Some(word) = vacancy(words, hash, version) {
                 let tags = Tags::of(hash);
                 words[word + 1].store(tags.prev_word(0), Relaxed);
+                reach(Point::SlotInserted);
                 words[word].store(tags.cur_word(version), Release);
                 return Ok(());
             }

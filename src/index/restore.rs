@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::Result;
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, position, start_line, stored};
 
@@ -39,6 +39,7 @@ impl Index {
         let left = self.cells.sequence().clamp(least, least.saturating_add(1 << 32));
         self.cells.set_sequence(left.saturating_add(1));
         self.cells.end_split();
+        reach(Point::RestoreNumbered);
         let mut unused = Editor::new(0);
         let pages = directory_pages(captured.depth);
         let page = self.allocate_run(&mut unused.allocator, pages)?;
@@ -47,6 +48,7 @@ impl Index {
         for (to, entry) in words.iter().zip(&captured.entries) {
             to.store(*entry, Relaxed);
         }
+        reach(Point::RestoreWritten);
         self.cells.set_directory(cell);
         Ok(())
     }
@@ -75,6 +77,7 @@ impl Index {
                 if settle_page(page, end) {
                     lost(number);
                 }
+                reach(Point::SettlePage);
             }
             at = ((at >> each) + 1) << each;
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::error::Result;
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
 use crate::format::hash::{Hash, STORED_BITS};
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, stored};
@@ -73,13 +73,18 @@ impl Editor {
         let [zeros, ones] = halves;
         let zero = index.build(&mut self.allocator, zeros, prefix << 1, depth + 1, 0)?;
         let one = index.build(&mut self.allocator, ones, prefix << 1 | 1, depth + 1, 0)?;
+        reach(Point::SplitBuilt);
         index.cells.begin_split(entry.page(), zero.0, one.0);
+        reach(Point::SplitAnnounced);
         index.lead(prefix, depth, zero, one)?;
+        reach(Point::SplitLed);
         index.cells.end_split();
+        reach(Point::SplitEnded);
         self.splits += 1;
         for page in &chain {
             index.retire(&mut self.allocator, *page)?;
         }
+        reach(Point::SplitRetired);
         let built = self.count(index, zero)? + self.count(index, one)?;
         self.allocator.live = (self.allocator.live + built).saturating_sub(replaced);
         Ok(())
@@ -95,7 +100,9 @@ impl Editor {
         let prefix = hash.prefix(depth);
         let next = entry.page();
         let page = index.build(&mut self.allocator, [], prefix, depth, next)?;
+        reach(Point::ChainBuilt);
         index.lead_to(prefix, depth, Entry::new(page.0, depth, true))?;
+        reach(Point::ChainLed);
         self.splits += 1;
         self.allocator.live += 1;
         Ok(())
@@ -112,7 +119,9 @@ impl Editor {
         for (i, entry) in to.iter().enumerate() {
             entry.store(from[i / 2].load(Relaxed), Relaxed);
         }
+        reach(Point::DoubleWritten);
         index.cells.set_directory(new);
+        reach(Point::DoubleSwitched);
         index.retire_directory(&mut self.allocator, old.page(), old.depth());
         Ok(())
     }
@@ -122,6 +131,7 @@ impl Index {
     /// Leads both halves of a prefix to their pages.
     fn lead(&self, prefix: u64, depth: u32, zero: (u32, bool), one: (u32, bool)) -> Result<()> {
         self.lead_to(prefix << 1, depth + 1, Entry::new(zero.0, depth + 1, zero.1))?;
+        reach(Point::SplitHalf);
         self.lead_to(prefix << 1 | 1, depth + 1, Entry::new(one.0, depth + 1, one.1))
     }
 
@@ -130,6 +140,7 @@ impl Index {
         for word in &words[span(prefix, bits, cell.depth())] {
             let old = Entry(word.load(Relaxed));
             word.store(entry.after(old).0, Release);
+            reach(Point::LeadEntry);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Appending: space is reserved for a whole batch first, so that a full disk is noticed before anything is written.
 
 use crate::error::{Error, Result};
+use crate::faults::{Point, reach};
 use crate::format::PAGE;
 use crate::format::checksum::Salt;
 use crate::format::record::{CRC_BYTES, Header};
@@ -76,7 +77,9 @@ impl Log {
                 to.copy_from_slice(&word.to_le_bytes());
             }
             bytes[key_at..key_at + key.len()].copy_from_slice(key);
+            reach(Point::RecordKeyed);
             let result = fill(&mut bytes[value_at..]);
+            reach(Point::RecordFilled);
             header.crc = salt.of(bytes);
             bytes[..CRC_BYTES].copy_from_slice(&header.crc.to_le_bytes());
             result
@@ -147,6 +150,7 @@ impl Draft<'_> {
             log.disk
                 .remove(&name)
                 .map_err(|e| Error::io("remove", log.disk.root().join(name), e))?;
+            reach(Point::GiveUpRemoved);
         }
         if !created.is_empty() {
             let dir = log.disk.root().join("log");

@@ -14,7 +14,7 @@ pub(crate) use scan::Scan;
 pub(crate) use segment::Segment;
 
 use crate::error::{Error, Result};
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::StoreId;
 use crate::format::segment::name;
 use crate::sys::{Access, Disk};
@@ -145,6 +145,7 @@ impl Log {
             self.disk
                 .remove(&name)
                 .map_err(|e| Error::io("remove", self.disk.root().join(&name), e))?;
+            reach(Point::SealRemoved);
         }
         self.segments.forget_from(number);
         Ok(())

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::checksum::Salt;
 use crate::format::segment::{HEADER_BYTES, SegmentHeader, name};
 use crate::format::{PAGE, PAGE_BYTES, StoreId};
@@ -71,12 +71,16 @@ impl Segment {
         let unfinished = if planted(Bug::CreateInPlace) { &*name } else { UNFINISHED };
         let file =
             disk.create(unfinished, header.bytes).map_err(|e| Error::io("create", &path, e))?;
+        reach(Point::SegmentCreated);
         let finish = || {
             file.write_at(&header.encode(), 0)?;
+            reach(Point::SegmentHeaded);
             if !planted(Bug::SkipSegmentSync) {
                 file.sync()?;
             }
+            reach(Point::SegmentSynced);
             disk.rename(unfinished, &name)?;
+            reach(Point::SegmentRenamed);
             if planted(Bug::SkipDirSync) { Ok(()) } else { disk.sync_dir("log") }
         };
         finish().map_err(|e| {
@@ -84,6 +88,7 @@ impl Segment {
             let _ = disk.remove(unfinished);
             Error::io("create", &path, e)
         })?;
+        reach(Point::SegmentDurable);
         Segment::map(disk, segment_bytes, header, file, Access::Write)
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::StoreId;
 use crate::format::checkpoint::{BODY, CheckpointHeader, HEADER, NAMES};
 use crate::format::checksum::crc;
@@ -32,9 +32,12 @@ impl Engine {
         }
         // Most of the log is synced while writers go on; the rest, under their lock, is short.
         self.sync_to(half, self.cells.committed())?;
+        reach(Point::CheckpointLogged);
         let (mut captured, counters) = self.capture(half)?;
+        reach(Point::CheckpointCaptured);
         half.attempted.store(counters.position, Relaxed);
         self.sync_index(half)?;
+        reach(Point::CheckpointIndexed);
         if planted(Bug::LateDirectory) {
             captured = half.lock().editor.capture(&self.index)?;
         }
@@ -48,7 +51,9 @@ impl Engine {
             return Err(error);
         }
         self.cells.set_checkpoint(counters.position);
+        reach(Point::CheckpointSet);
         half.lock().editor.release(&self.index, &captured)?;
+        reach(Point::CheckpointReleased);
         Ok(counters.position)
     }
 
@@ -75,6 +80,7 @@ impl Engine {
         if !suspect {
             self.cells.set_suspect(true);
         }
+        reach(Point::IndexSuspect);
         if planted(Bug::SkipIndexSync) {
             return Ok(());
         }
@@ -165,12 +171,17 @@ fn put(disk: &dyn Disk, name: &str, header: &CheckpointHeader, body: &[u8]) -> R
     let path = disk.root().join(name);
     let file = disk.open(name, Access::Write).map_err(|e| Error::io("open", &path, e))?;
     file.grow(BODY + body.len() as u64).map_err(|e| Error::io("grow", &path, e))?;
+    reach(Point::CheckpointGrown);
     file.write_at(body, BODY).map_err(|e| Error::io("write", &path, e))?;
+    reach(Point::CheckpointBodied);
     file.write_at(&header.encode(), 0).map_err(|e| Error::io("write", &path, e))?;
+    reach(Point::CheckpointHeaded);
     if planted(Bug::SkipCheckpointSync) {
         return Ok(());
     }
-    file.sync().map_err(|e| Error::io("sync", &path, e))
+    file.sync().map_err(|e| Error::io("sync", &path, e))?;
+    reach(Point::CheckpointSynced);
+    Ok(())
 }
 
 /// The newest valid checkpoint, or None if neither file holds one.

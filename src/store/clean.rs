@@ -2,7 +2,7 @@
 
 use crate::cells::Cells;
 use crate::error::{Error, Result};
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::meta::{BYTES, Clean, Counters};
 use crate::format::{PAGE_BYTES, u64_at};
 use crate::sys::Region;
@@ -70,7 +70,13 @@ impl Engine {
     /// Removes the clean record, durably: from here on a power cut means recovery (invariant I10).
     pub(super) fn unmark_clean(&self, half: &WriterHalf) -> Result<()> {
         store(self.cells.region(), &[0; Clean::BYTES]);
-        if planted(Bug::KeepCleanRecord) { Ok(()) } else { self.sync_meta(half) }
+        reach(Point::CleanRemoved);
+        if planted(Bug::KeepCleanRecord) {
+            return Ok(());
+        }
+        self.sync_meta(half)?;
+        reach(Point::CleanRemovedSynced);
+        Ok(())
     }
 
     /// Makes sure that no clean record is on the disk, where one stays that a writer could not remove before it died.
@@ -89,6 +95,7 @@ impl Engine {
             Err(error) => return Err(error),
         };
         half.background.stop();
+        reach(Point::CloseBegun);
         let clean = half.lock().clean;
         if clean && !half.syncer.poisoned() {
             self.cells.set_writer(0);
@@ -102,7 +109,11 @@ impl Engine {
         let clean = record(&self.cells, writer.counters);
         self.cells.set_writer(0);
         self.sync_meta(half)?;
+        reach(Point::CloseSynced);
         store(self.cells.region(), &clean.encode());
-        self.sync_meta(half)
+        reach(Point::CleanWritten);
+        self.sync_meta(half)?;
+        reach(Point::CleanSynced);
+        Ok(())
     }
 }

@@ -78,6 +78,7 @@ impl Engine {
             return Ok(writer.counters.position);
         };
         writer.editor.ensure(&self.index, new_keys)?;
+        reach(Point::AppendPlanned);
         let mut plans = std::mem::take(&mut writer.plans.plans);
         let result = self.append(writer, &mut plans, ops, last);
         writer.plans.plans = plans;
@@ -99,6 +100,7 @@ impl Engine {
             if !plan.skip {
                 let header = header(plan, op, i == last);
                 let value = op.value.unwrap_or_default();
+                reach(if header.commit { Point::AppendLast } else { Point::AppendRecord });
                 self.log.write(plan.position, header, op.key, |to| to.copy_from_slice(value))?;
                 if early {
                     self.apply(writer, plan)?;
@@ -108,11 +110,13 @@ impl Engine {
         // Invariant I2: the commit mark stands before the index leads to any record of the batch.
         writer.tail = tail;
         writer.unfinished = true;
+        reach(Point::AppendMarked);
         let mut counters = writer.counters;
         for (plan, op) in plans.iter().zip(ops).filter(|(plan, _)| !plan.skip) {
             if !early {
                 self.apply(writer, plan)?;
             }
+            reach(Point::ApplySlot);
             count(&mut counters, plan, op.table, op.value.is_some());
         }
         self.publish(writer, counters);

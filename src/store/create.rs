@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::cells::Cells;
 use crate::error::{Error, Result};
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::checkpoint::NAMES as CHECKPOINTS;
 use crate::format::index;
 use crate::format::meta::{BYTES, Counters, Superblock};
@@ -59,9 +59,11 @@ pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
     for name in READERS {
         disk.touch(name).map_err(|e| Error::io("create", path(name), e))?;
     }
+    reach(Point::CreateNamed);
     let log = Log::new(Arc::clone(disk), superblock.id, superblock.segment_bytes, Access::Write);
     let tail = log.begin(0, 1, 0)?;
     debug_assert_eq!(tail.position, HEADER);
+    reach(Point::CreateLog);
 
     let meta = new_file(&**disk, UNFINISHED, BYTES)?;
     let failed = |op| move |e| Error::io(op, path(UNFINISHED), e);
@@ -70,12 +72,16 @@ pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
     let cells = Cells::new(meta.map(0, len, Access::Write).map_err(failed("map"))?);
     let cells = Arc::new(cells);
     let counters = create_index(&**disk, &superblock, &cells, tail.position)?;
+    reach(Point::CreateIndex);
     describe(&cells, counters);
     cells.region().sync(0, len).map_err(failed("sync"))?;
     meta.sync().map_err(failed("sync"))?;
+    reach(Point::CreateSynced);
     // Every name before the one that makes it a store.
     disk.sync_dir("").map_err(|e| Error::io("sync", disk.root(), e))?;
+    reach(Point::CreateReady);
     disk.rename(UNFINISHED, META).map_err(|e| Error::io("rename", path(META), e))?;
+    reach(Point::CreateRenamed);
     if planted(Bug::SkipRootSync) {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 
 use super::{Engine, WriterHalf};
 
@@ -53,12 +53,15 @@ impl Engine {
         *busy = true;
         drop(busy);
         let goal = self.cells.committed();
+        reach(Point::SyncBegun);
         let result = self.log.sync(self.cells.durable(), goal);
+        reach(Point::SyncReturned);
         match result {
             Ok(()) => self.cells.set_durable(goal),
             Err(_) if planted(Bug::RetryAfterEio) => {}
             Err(_) => self.poison(half),
         }
+        reach(Point::SyncNoted);
         *syncer.lock() = false;
         syncer.done.notify_all();
         result
@@ -67,6 +70,7 @@ impl Engine {
     /// A sync has failed: this handle writes no more, and the next open trusts only what has a checksum.
     pub(super) fn poison(&self, half: &WriterHalf) {
         half.syncer.poison();
+        reach(Point::SyncFailed);
         if !planted(Bug::TrustAfterEio) {
             self.cells.set_failed();
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::cells::Cells;
 use crate::error::{Error, Result};
+use crate::faults::{Point, reach};
 use crate::format::hash::Hasher;
 use crate::format::index as index_format;
 use crate::format::meta::{BYTES, Clean};
@@ -33,6 +34,7 @@ impl Engine {
             disk.make_dir("").map_err(|e| Error::io("create", disk.root(), e))?;
         }
         let lock = lock(&*disk)?;
+        reach(Point::OpenLocked);
         // Another process may have created the store before this one had the lock.
         if !is_there(&*disk, options)? {
             create(&disk, options)?;
@@ -40,15 +42,20 @@ impl Engine {
         let mut engine = Engine::load(disk, options, Access::Write)?;
         let before = engine.cells.writer();
         engine.cells.set_writer(process_id());
+        reach(Point::OpenAnnounced);
         let cells = Arc::clone(&engine.cells);
         // A store that cannot be opened stays as it was.
         let (recovered, clean) = engine.bring_up().inspect_err(|_| cells.set_writer(before))?;
         let life = engine.life()?;
+        reach(Point::OpenBrought);
         engine.cells.publish(&recovered.counters);
+        reach(Point::OpenPublished);
         engine.cells.set_life(life);
+        reach(Point::OpenAlive);
         wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
         let up = open_index(&*engine.disk, &engine.superblock, Access::Write)?;
         wait_for(&up, &engine.file(index_format::NAME), LockKind::Exclusive)?;
+        reach(Point::OpenUp);
         engine.writer = Some(WriterHalf {
             state: Mutex::new(Writer::new(recovered, clean)),
             syncer: Syncer::default(),
@@ -129,6 +136,7 @@ impl Engine {
             return Ok((self.believe(&clean)?, true));
         }
         self.forget_clean()?;
+        reach(Point::CleanForgotten);
         let (left, now) = (self.cells.life(), self.life()?);
         let trusted = left == now && !self.cells.failed();
         if !trusted && alone(&self.meta, &self.file(META))? {

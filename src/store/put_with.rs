@@ -1,6 +1,7 @@
 //! Writing a value in place: the caller fills the reserved bytes of the mapped log.
 
 use crate::error::Result;
+use crate::faults::{Point, reach};
 use crate::format::record;
 use crate::log::Log;
 
@@ -20,6 +21,7 @@ impl Drop for Wipe<'_> {
         if !self.finished {
             // The segment is mapped, so this cannot fail.
             let _ = self.log.wipe(self.position, self.size);
+            reach(Point::AppendWiped);
         }
     }
 }
@@ -51,6 +53,7 @@ impl Engine {
         }
         let mut wipe =
             Wipe { log: &self.log, position: plan.position, size: plan.size, finished: false };
+        reach(Point::AppendLent);
         self.log.write(plan.position, header, key, fill)?;
         wipe.finished = true;
         writer.tail = tail;

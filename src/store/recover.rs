@@ -2,7 +2,7 @@
 //! differ only in where it starts and in what may be believed there.
 
 use crate::error::{Error, Result};
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::meta::Counters;
 use crate::format::segment;
 use crate::index::Editor;
@@ -30,15 +30,19 @@ impl Engine {
             Error::corrupt(self.file("meta"), offset, "counters for the last commit", "none")
         })?;
         self.check_cells(&counters)?;
+        reach(Point::ResumeChecked);
         self.index.finish_split()?;
+        reach(Point::ResumeSplit);
         let mut editor = Editor::new(counters.pages);
         let start = Tail { position: committed, segment: counters.segment };
         let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        reach(Point::ResumeReplayed);
         // A failed sync may have marked these pages clean (invariant I9).
         self.log.redirty(self.cells.durable(), tail.position)?;
         if self.cells.suspect() {
             self.index.redirty()?;
         }
+        reach(Point::ResumeDirtied);
         let tail = self.seal(tail)?;
         Ok(Recovered { tail, counters: at(counters, tail, &editor), editor })
     }
@@ -59,14 +63,18 @@ impl Engine {
         let start = Tail { position: counters.position, segment: counters.segment };
         let (end, next) = end_of(&self.log, start)?;
         self.check_durable(end, next)?;
+        reach(Point::RestoreLoaded);
         self.cells.set_checkpoint(counters.position);
         let suspect = self.cells.suspect();
         // From here to the end no one may take the cells for what a writer left.
         self.cells.set_failed();
+        reach(Point::RestoreDoubted);
         self.index.restore(&captured)?;
+        reach(Point::RestoreSwitched);
         if !planted(Bug::SkipSettle) {
             self.settle(end)?;
         }
+        reach(Point::RestoreSettled);
         if suspect {
             checkpoint::confirm(&*self.disk, &header, &captured)?;
         }
@@ -77,18 +85,24 @@ impl Engine {
         if !planted(Bug::SettleUnsynced) {
             self.index.sync()?;
         }
+        reach(Point::RestoreSynced);
         self.cells.set_durable(start.position);
         let mut editor = Editor::new(counters.pages);
         let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        reach(Point::RestoreReplayed);
         // What was read back may still be only in the page cache of a store that was copied or moved here.
         self.log.redirty(start.position, end.position)?;
         self.log.sync(start.position, end.position)?;
+        reach(Point::RestoreLogged);
         let tail = self.seal(next)?;
         let counters = at(counters, tail, &editor);
         self.cells.set_durable(tail.position);
+        reach(Point::RestoreDurable);
         self.cells.publish(&counters);
         self.cells.set_life(self.life()?);
+        reach(Point::RestoreAlive);
         self.cells.set_suspect(false);
+        reach(Point::RestoreTrusted);
         Ok(Recovered { tail, counters, editor })
     }
 
@@ -168,6 +182,7 @@ impl Engine {
             }
             None => editor.insert(&self.index, hash, record.position())?,
         }
+        reach(Point::ReplayRecord);
         let prev_size = match header.prev {
             0 => 0,
             prev => self.log.record(prev)?.header().size(),
@@ -195,22 +210,28 @@ impl Engine {
             Error::corrupt(file, 56, "an epoch below 2^32 - 1", old.epoch)
         })?;
         self.log.remove_from(next)?;
+        reach(Point::SealCleared);
         if end.position == first {
             if planted(Bug::UnlinkBeforeReplace) {
                 self.log.remove_from(end.segment)?;
             }
             // Nothing in it counts, so it is replaced as a whole.
             self.log.forget_from(end.segment);
-            return self.log.begin(end.segment, epoch, old.prev_end);
+            let tail = self.log.begin(end.segment, epoch, old.prev_end)?;
+            reach(Point::SealReplaced);
+            return Ok(tail);
         }
         let tail = self.log.begin(next, epoch, end.position)?;
+        reach(Point::SealBegun);
         // Best effort: on a file system that cannot give blocks back they are merely unused.
         let _ = self.log.segment(end.segment)?.release_after(end.position);
+        reach(Point::SealReleased);
         Ok(tail)
     }
 
     /// Completes the batch that a full disk kept from the index.
     pub(super) fn finish(&self, writer: &mut Writer) -> Result<()> {
+        reach(Point::FinishBegun);
         let counters = writer.counters;
         let start = Tail { position: counters.position, segment: counters.segment };
         let limit = writer.tail.position;
