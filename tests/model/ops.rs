@@ -1,9 +1,10 @@
 //! What can happen to a store, and how likely it is.
 
-use mapstone::sim::Call;
+use mapstone::sim::{Call, Point};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::points::At;
 use super::state::{KEYS, LONGEST, TABLES, Val};
 
 /// How a value is put.
@@ -32,11 +33,20 @@ pub(crate) enum Crash {
     Cut,
 }
 
+/// The moment of a crash to come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum When {
+    /// After so many calls and crash points.
+    Steps(u16),
+    /// When a crash point is reached.
+    At(Point, u16),
+}
+
 /// What happens while the store is being opened again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recovery {
-    /// Further crashes, each after so many calls.
-    pub(crate) crashes: Vec<(u8, Crash)>,
+    /// Further crashes.
+    pub(crate) crashes: Vec<(When, Crash)>,
     pub(crate) fail: Option<Fail>,
     /// Someone looks at the store before it is recovered.
     pub(crate) peek: bool,
@@ -69,6 +79,13 @@ pub(crate) enum Op {
     DropTable(u8),
     Sync,
     Checkpoint,
+    /// A checkpoint, and commits by others when it comes to a point.
+    Amid {
+        at: At,
+        batches: Vec<Vec<(u16, Option<Val>)>>,
+    },
+    /// A look at the store from outside when it comes to a point.
+    Look(At),
     /// Take a snapshot and keep it.
     Snapshot,
     /// Open a read-only handle and keep it.
@@ -82,9 +99,14 @@ pub(crate) enum Op {
         how: Crash,
         recovery: Recovery,
     },
-    /// Crash after so many calls.
+    /// The power goes: so many outcomes of this moment are looked at, and then the story goes on with another.
+    Outcomes {
+        count: u8,
+        recovery: Recovery,
+    },
+    /// Crash at some moment from now.
     DieAfter {
-        calls: u8,
+        when: When,
         how: Crash,
         recovery: Recovery,
     },
@@ -122,7 +144,7 @@ pub(crate) fn shape() -> impl Strategy<Value = Shape> {
         2 => Just(u64::MAX << 61 | 0xFFFF << 24),
         1 => Just(1 << 63 | 0x3F << 30),
     ];
-    let interval = prop_oneof![3 => Just(8192), 2 => Just(1 << 20), 1 => Just(2048)];
+    let interval = prop_oneof![3 => Just(8192), 2 => Just(1 << 30), 1 => Just(2048)];
     let segment = prop_oneof![4 => Just(4096), 1 => Just(8192), 1 => Just(65_536)];
     (segment, interval, mask, any::<bool>(), any::<u16>()).prop_map(
         |(segment, interval, mask, verify_on_read, seed)| Shape {
@@ -165,11 +187,53 @@ fn fail() -> impl Strategy<Value = Fail> {
     ];
     (call, 0..12u8, prop_oneof![Just(5), Just(28)], 1..3u8).prop_map(
         |(call, after, errno, times)| {
-            // A full disk is told by the calls that need space.
-            let errno = if matches!(call, Create | Grow | Write) { errno } else { 5 };
+            // What each kind of call may say besides.
+            let errno = match (call, errno) {
+                (Create | Grow | Write, _) | (_, 5) => errno,
+                (Open, _) => 24,
+                (Map, _) => 12,
+                _ => 4,
+            };
             Fail { call, after, errno, times }
         },
     )
+}
+
+/// Every crash point is as likely as another; what a batch does for each record has many turns.
+fn point() -> impl Strategy<Value = At> {
+    let times = prop_oneof![4 => 1..3u16, 1 => 1..12u16, 1 => 1..300u16];
+    (proptest::sample::select(Point::ALL), times)
+}
+
+fn when() -> impl Strategy<Value = When> {
+    let steps = prop_oneof![3 => 0..40u16, 2 => 0..400u16, 1 => 0..4000u16];
+    prop_oneof![2 => steps.prop_map(When::Steps), 1 => point().prop_map(|(at, n)| When::At(at, n))]
+}
+
+/// A point of a checkpoint at which nothing is locked that a commit needs.
+fn amid() -> impl Strategy<Value = At> {
+    use Point::*;
+    const POINTS: &[Point] = &[
+        CheckpointLogged,
+        CheckpointCaptured,
+        IndexSuspect,
+        CheckpointIndexed,
+        CheckpointGrown,
+        CheckpointBodied,
+        CheckpointHeaded,
+        CheckpointSynced,
+        CheckpointSet,
+    ];
+    (proptest::sample::select(POINTS), Just(1))
+}
+
+/// Batches of commits that come in between: some of few keys, some so large that pages split.
+fn batches() -> impl Strategy<Value = Vec<Vec<(u16, Option<Val>)>>> {
+    let few = vec((key(), proptest::option::weighted(0.8, value())), 1..4);
+    let many = (0..KEYS - 1, 100..300u16, any::<u32>()).prop_map(|(first, count, seed)| {
+        (0..count).map(|i| ((first + i) % (KEYS - 1), Some(Val::new(seed, 4)))).collect()
+    });
+    vec(prop_oneof![3 => few.boxed(), 1 => many.boxed()], 1..4)
 }
 
 fn crash() -> impl Strategy<Value = Crash> {
@@ -177,8 +241,7 @@ fn crash() -> impl Strategy<Value = Crash> {
 }
 
 fn recovery() -> impl Strategy<Value = Recovery> {
-    let calls = prop_oneof![3 => 0..40u8, 1 => any::<u8>()];
-    let crashes = prop_oneof![2 => Just(Vec::new()), 1 => vec((calls, crash()), 1..4)];
+    let crashes = prop_oneof![2 => Just(Vec::new()), 1 => vec((when(), crash()), 1..4)];
     (crashes, proptest::option::weighted(0.15, fail()), any::<bool>())
         .prop_map(|(crashes, fail, peek)| Recovery { crashes, fail, peek })
 }
@@ -191,7 +254,6 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => Just(How::Panic),
     ];
     let one = (table(), key(), proptest::option::weighted(0.75, value()));
-    let calls = prop_oneof![3 => 0..30u8, 1 => any::<u8>()];
     let data = prop_oneof![
         10 => (table(), key(), value(), how)
             .prop_map(|(table, key, value, how)| Op::Put { table, key, value, how }),
@@ -210,14 +272,17 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         26 => data,
         3 => Just(Op::Sync),
         2 => Just(Op::Checkpoint),
+        2 => (amid(), batches()).prop_map(|(at, batches)| Op::Amid { at, batches }),
+        1 => point().prop_map(Op::Look),
         2 => Just(Op::Snapshot),
         1 => Just(Op::Reader),
         1 => Just(Op::Check),
         3 => (0..40u8).prop_map(Op::WriteBack),
         1 => Just(Op::Close),
-        4 => (crash(), recovery()).prop_map(|(how, recovery)| Op::Die { how, recovery }),
-        3 => (calls, crash(), recovery())
-            .prop_map(|(calls, how, recovery)| Op::DieAfter { calls, how, recovery }),
+        3 => (crash(), recovery()).prop_map(|(how, recovery)| Op::Die { how, recovery }),
+        1 => (1..6u8, recovery()).prop_map(|(count, recovery)| Op::Outcomes { count, recovery }),
+        4 => (when(), crash(), recovery())
+            .prop_map(|(when, how, recovery)| Op::DieAfter { when, how, recovery }),
         1 => fail().prop_map(Op::Fail),
         1 => (0..60u8).prop_map(Op::Fill),
         1 => Just(Op::Free),

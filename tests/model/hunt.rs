@@ -1,0 +1,41 @@
+//! Stories in a row that seeds decide, told until one ends badly.
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use super::ops::{self, Op, Shape};
+use super::world::World;
+use super::{quiet, tally};
+
+/// How a hunt for a bug ended.
+pub(crate) struct Caught {
+    pub(crate) stories: u64,
+    pub(crate) cuts: u64,
+    /// What the story said that ended badly.
+    pub(crate) how: String,
+}
+
+/// The source of chance that a seed stands for.
+pub(crate) fn random(seed: u64) -> TestRng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
+}
+
+/// The story that a seed stands for.
+pub(crate) fn story(seed: u64, longest: usize) -> (Shape, Vec<Op>) {
+    let mut runner = TestRunner::new_with_rng(Config::default(), random(seed));
+    let tree = ops::story(longest).new_tree(&mut runner).expect("a story for every seed");
+    tree.current()
+}
+
+/// Tells so many stories, unless one ends badly.
+pub(crate) fn hunt(stories: u64, longest: usize) -> Option<Caught> {
+    let before = tally::now();
+    (0..stories).find_map(|seed| {
+        let (shape, ops) = story(seed, longest);
+        let how = quiet::run(|| World::new(shape).live(&ops)).err()?;
+        let now = tally::now();
+        Some(Caught { stories: now.stories - before.stories, cuts: now.cuts - before.cuts, how })
+    })
+}
