@@ -1,6 +1,8 @@
 //! Every rule that a planted bug breaks is missed: the stories of `tests/model` end badly with the bug, and well without.
 #![cfg(feature = "sim")]
 
+#[path = "model/between.rs"]
+mod between;
 #[path = "model/check.rs"]
 mod check;
 #[path = "model/hunt.rs"]
@@ -19,6 +21,8 @@ mod quiet;
 mod state;
 #[path = "model/tally.rs"]
 mod tally;
+#[path = "model/themes.rs"]
+mod themes;
 #[path = "model/world.rs"]
 mod world;
 #[path = "model/writes.rs"]

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicU64, fence};
 
 use crate::error::Result;
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::PAGE_BYTES;
 use crate::format::directory::{Cell, Entry};
 use crate::format::hash::Hash;
@@ -168,6 +168,7 @@ impl Index {
     /// The first slot with the key's tags, without looking at any record.
     #[inline]
     pub(crate) fn first(&self, probe: &Probe, reference: u64) -> First {
+        reach(Point::LookupEntered);
         let Some(words) = self.chunks.mapped(probe.entry.page()) else { return First::Unsure };
         let tags = Tags::of(probe.hash);
         let mut line = start_line(probe.hash.stored());

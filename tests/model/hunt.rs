@@ -3,9 +3,9 @@
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::ops::{self, Op, Shape};
+use super::ops::{Op, Shape};
 use super::world::World;
-use super::{quiet, tally};
+use super::{quiet, tally, themes};
 
 /// How a hunt for a bug ended.
 pub(crate) struct Caught {
@@ -25,7 +25,7 @@ pub(crate) fn random(seed: u64) -> TestRng {
 /// The story that a seed stands for.
 pub(crate) fn story(seed: u64, longest: usize) -> (Shape, Vec<Op>) {
     let mut runner = TestRunner::new_with_rng(Config::default(), random(seed));
-    let tree = ops::story(longest).new_tree(&mut runner).expect("a story for every seed");
+    let tree = themes::story(longest).new_tree(&mut runner).expect("a story for every seed");
     tree.current()
 }
 

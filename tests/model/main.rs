@@ -5,6 +5,7 @@
 //! `MAPSTONE_MODEL_SEED` tells one of them again.
 #![cfg(feature = "sim")]
 
+mod between;
 mod check;
 mod lives;
 mod named;
@@ -14,6 +15,7 @@ mod points;
 mod quiet;
 mod state;
 mod tally;
+mod themes;
 mod world;
 mod writes;
 
@@ -35,7 +37,7 @@ fn tell(seed: u64, cases: u32, longest: usize) {
     let config =
         Config { cases, failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, random);
-    match runner.run(&ops::story(longest), |(shape, ops)| live(shape, &ops)) {
+    match runner.run(&themes::story(longest), |(shape, ops)| live(shape, &ops)) {
         Ok(()) => {}
         Err(TestError::Fail(why, (shape, ops))) => {
             let ops: String = ops.iter().map(|op| format!("    {op:?},\n")).collect();

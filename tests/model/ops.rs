@@ -52,6 +52,9 @@ pub(crate) struct Recovery {
     pub(crate) peek: bool,
 }
 
+/// Operations that are committed together: table, key and new value.
+pub(crate) type Batch = Vec<(u8, u16, Option<Val>)>;
+
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Put {
@@ -65,7 +68,7 @@ pub(crate) enum Op {
         key: u16,
     },
     Batch {
-        ops: Vec<(u8, u16, Option<Val>)>,
+        ops: Batch,
         immediate: bool,
     },
     /// Many keys in a row in one batch.
@@ -82,7 +85,12 @@ pub(crate) enum Op {
     /// A checkpoint, and commits by others when it comes to a point.
     Amid {
         at: At,
-        batches: Vec<Vec<(u16, Option<Val>)>>,
+        batches: Vec<Batch>,
+    },
+    /// Lookups of all keys, and commits by others in the middle of one of them.
+    Lookup {
+        times: u16,
+        batches: Vec<Batch>,
     },
     /// A look at the store from outside when it comes to a point.
     Look(At),
@@ -134,7 +142,7 @@ impl Default for Shape {
     }
 }
 
-pub(crate) fn shape() -> impl Strategy<Value = Shape> {
+pub(super) fn shape() -> impl Strategy<Value = Shape> {
     let mask = prop_oneof![
         4 => Just(u64::MAX),
         2 => Just(0),
@@ -157,15 +165,15 @@ pub(crate) fn shape() -> impl Strategy<Value = Shape> {
     )
 }
 
-fn table() -> impl Strategy<Value = u8> {
+pub(super) fn table() -> impl Strategy<Value = u8> {
     prop_oneof![3 => Just(0), 1 => 1..TABLES]
 }
 
-fn key() -> impl Strategy<Value = u16> {
+pub(super) fn key() -> impl Strategy<Value = u16> {
     prop_oneof![12 => 0..16u16, 4 => 0..KEYS - 1, 1 => Just(LONGEST)]
 }
 
-fn value() -> impl Strategy<Value = Val> {
+pub(super) fn value() -> impl Strategy<Value = Val> {
     let len = prop_oneof![
         1 => Just(0),
         10 => 0..40u32,
@@ -176,7 +184,7 @@ fn value() -> impl Strategy<Value = Val> {
     (any::<u32>(), len).prop_map(|(seed, len)| Val::new(seed, len))
 }
 
-fn fail() -> impl Strategy<Value = Fail> {
+pub(super) fn fail() -> impl Strategy<Value = Fail> {
     use Call::*;
     let call = prop_oneof![
         4 => Just(Msync),
@@ -200,18 +208,18 @@ fn fail() -> impl Strategy<Value = Fail> {
 }
 
 /// Every crash point is as likely as another; what a batch does for each record has many turns.
-fn point() -> impl Strategy<Value = At> {
+pub(super) fn point() -> impl Strategy<Value = At> {
     let times = prop_oneof![4 => 1..3u16, 1 => 1..12u16, 1 => 1..300u16];
     (proptest::sample::select(Point::ALL), times)
 }
 
-fn when() -> impl Strategy<Value = When> {
+pub(super) fn when() -> impl Strategy<Value = When> {
     let steps = prop_oneof![3 => 0..40u16, 2 => 0..400u16, 1 => 0..4000u16];
     prop_oneof![2 => steps.prop_map(When::Steps), 1 => point().prop_map(|(at, n)| When::At(at, n))]
 }
 
 /// A point of a checkpoint at which nothing is locked that a commit needs.
-fn amid() -> impl Strategy<Value = At> {
+pub(super) fn amid() -> impl Strategy<Value = At> {
     use Point::*;
     const POINTS: &[Point] = &[
         CheckpointLogged,
@@ -228,69 +236,22 @@ fn amid() -> impl Strategy<Value = At> {
 }
 
 /// Batches of commits that come in between: some of few keys, some so large that pages split.
-fn batches() -> impl Strategy<Value = Vec<Vec<(u16, Option<Val>)>>> {
-    let few = vec((key(), proptest::option::weighted(0.8, value())), 1..4);
-    let many = (0..KEYS - 1, 100..300u16, any::<u32>()).prop_map(|(first, count, seed)| {
-        (0..count).map(|i| ((first + i) % (KEYS - 1), Some(Val::new(seed, 4)))).collect()
+pub(super) fn batches() -> impl Strategy<Value = Vec<Batch>> {
+    let few = vec((table(), key(), proptest::option::weighted(0.8, value())), 1..4);
+    let many = (0..TABLES, 0..KEYS - 1, 100..400u16, any::<u32>());
+    let many = many.prop_map(|(table, first, count, seed)| {
+        let one = |i| (table, (first + i) % (KEYS - 1), Some(Val::new(seed, 4)));
+        (0..count).map(one).collect()
     });
-    vec(prop_oneof![3 => few.boxed(), 1 => many.boxed()], 1..4)
+    vec(prop_oneof![2 => few.boxed(), 1 => many.boxed()], 1..6)
 }
 
-fn crash() -> impl Strategy<Value = Crash> {
+pub(super) fn crash() -> impl Strategy<Value = Crash> {
     prop_oneof![Just(Crash::Kill), Just(Crash::Cut)]
 }
 
-fn recovery() -> impl Strategy<Value = Recovery> {
+pub(super) fn recovery() -> impl Strategy<Value = Recovery> {
     let crashes = prop_oneof![2 => Just(Vec::new()), 1 => vec((when(), crash()), 1..4)];
     (crashes, proptest::option::weighted(0.15, fail()), any::<bool>())
         .prop_map(|(crashes, fail, peek)| Recovery { crashes, fail, peek })
-}
-
-pub(crate) fn op() -> impl Strategy<Value = Op> {
-    let how = prop_oneof![
-        6 => Just(How::Plain),
-        2 => Just(How::With),
-        2 => Just(How::Immediate),
-        1 => Just(How::Panic),
-    ];
-    let one = (table(), key(), proptest::option::weighted(0.75, value()));
-    let data = prop_oneof![
-        10 => (table(), key(), value(), how)
-            .prop_map(|(table, key, value, how)| Op::Put { table, key, value, how }),
-        4 => (table(), key()).prop_map(|(table, key)| Op::Delete { table, key }),
-        4 => (vec(one, 0..12), any::<bool>())
-            .prop_map(|(ops, immediate)| Op::Batch { ops, immediate }),
-        3 => (table(), 0..KEYS - 1, 20..300u16, any::<u32>(), 0..24u32).prop_map(
-            |(table, first, count, seed, len)| {
-                Op::Bulk { table, first, count, value: Val::new(seed, len) }
-            },
-        ),
-        1 => (1..TABLES).prop_map(Op::CreateTable),
-        1 => (1..TABLES).prop_map(Op::DropTable),
-    ];
-    prop_oneof![
-        26 => data,
-        3 => Just(Op::Sync),
-        2 => Just(Op::Checkpoint),
-        2 => (amid(), batches()).prop_map(|(at, batches)| Op::Amid { at, batches }),
-        1 => point().prop_map(Op::Look),
-        2 => Just(Op::Snapshot),
-        1 => Just(Op::Reader),
-        1 => Just(Op::Check),
-        3 => (0..40u8).prop_map(Op::WriteBack),
-        1 => Just(Op::Close),
-        3 => (crash(), recovery()).prop_map(|(how, recovery)| Op::Die { how, recovery }),
-        1 => (1..6u8, recovery()).prop_map(|(count, recovery)| Op::Outcomes { count, recovery }),
-        4 => (when(), crash(), recovery())
-            .prop_map(|(when, how, recovery)| Op::DieAfter { when, how, recovery }),
-        1 => fail().prop_map(Op::Fail),
-        1 => (0..60u8).prop_map(Op::Fill),
-        1 => Just(Op::Free),
-        1 => crash().prop_map(Op::Evict),
-    ]
-}
-
-/// A life story of a store.
-pub(crate) fn story(longest: usize) -> impl Strategy<Value = (Shape, Vec<Op>)> {
-    (shape(), vec(op(), 1..longest))
 }

@@ -130,6 +130,7 @@ impl World {
             Op::Sync => self.acknowledge(|store| store.sync()),
             Op::Checkpoint => self.acknowledge(|store| store.checkpoint()),
             Op::Amid { at, batches } => self.checkpoint_amid(*at, batches),
+            Op::Lookup { times, batches } => self.lookup(*times, batches),
             Op::Look(at) => self.look(*at),
             Op::Snapshot => {
                 let snapshot = self.store().snapshot().expect("a snapshot");

@@ -1,20 +1,12 @@
-//! Writes of all kinds, and those that come in between at a crash point.
+//! Writes of all kinds.
 
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::rc::Rc;
 
-use mapstone::{Durability, Error, Position, Result, Store, Table};
+use mapstone::{Durability, Error, Table};
 
-use super::check;
 use super::ops::How;
-use super::outcome::changed;
-use super::points::{self, At};
 use super::state::{State, TABLES, Val, keys, table_name};
 use super::world::World;
-
-/// What became of a commit that came in between, and whether the disk was dead by then.
-type Between = (Vec<(u16, Option<Val>)>, Result<Position>, bool);
 
 impl World {
     pub(crate) fn put(&mut self, table: u8, key: u16, value: Val, how: How) {
@@ -122,76 +114,6 @@ impl World {
     pub(crate) fn existing(&self, table: u8) -> u8 {
         if self.maybes.is_empty() && self.last().has(table) { table } else { 0 }
     }
-
-    /// A checkpoint, and batches that are committed when it comes to a point, as other threads may.
-    pub(crate) fn checkpoint_amid(&mut self, at: At, batches: &[Vec<(u16, Option<Val>)>]) {
-        // A commit in between must not ask for a checkpoint itself: there is only one thread.
-        let quiet = self.maybes.is_empty() && !self.faulty && !self.full && !self.poisoned;
-        if !quiet || self.shape.interval < 1 << 30 {
-            return self.acknowledge(|store| store.checkpoint());
-        }
-        let done = Rc::new(RefCell::new(Vec::<Between>::new()));
-        let (store, disk) = (self.store().clone(), self.disk.clone());
-        let (batches, to) = (batches.to_vec(), Rc::clone(&done));
-        points::act_at(at, move || {
-            for batch in batches {
-                let result = commit(&store, &batch);
-                to.borrow_mut().push((batch, result, disk.is_cut()));
-            }
-        });
-        let result = self.store().checkpoint();
-        points::forget_act();
-        for (batch, result, dead) in done.take() {
-            let change = |state: &mut State| {
-                batch.iter().for_each(|(key, value)| state.set(0, *key, *value));
-            };
-            match result {
-                Ok(position) if !dead => self.done(position.as_u64(), change),
-                Err(error) if !dead => panic!("a commit beside a checkpoint failed: {error}"),
-                _ => self.doubt(changed(change)),
-            }
-        }
-        match result {
-            _ if self.dead() => {}
-            Ok(position) => {
-                let covered = |(end, _): &(u64, State)| *end <= position.as_u64();
-                self.acked =
-                    self.history.iter().rposition(covered).expect("a commit").max(self.acked);
-            }
-            Err(error) => self.allow(&error),
-        }
-    }
-
-    /// Has someone look at the store at a point: the last commit shows as a whole, or the one that is under way does.
-    pub(crate) fn look(&mut self, at: At) {
-        if !self.maybes.is_empty()
-            || self.faulty
-            || self.full
-            || self.poisoned
-            || self.armed.is_some()
-        {
-            return;
-        }
-        let (store, disk) =
-            (self.reader.as_ref().unwrap_or(self.store()).clone(), self.disk.clone());
-        let seen = Rc::clone(&self.seen);
-        points::act_at(at, move || {
-            *seen.borrow_mut() = Some(disk.uncounted(|| check::content(&store)));
-        });
-    }
-}
-
-/// One batch on the table without a name.
-fn commit(store: &Store, ops: &[(u16, Option<Val>)]) -> Result<Position> {
-    let mut batch = store.batch();
-    for (key, value) in ops {
-        let key = &keys()[usize::from(*key)];
-        match value {
-            Some(value) => batch.put(key, value.bytes())?,
-            None => batch.delete(key)?,
-        };
-    }
-    batch.commit()
 }
 
 /// A handle of a table that was dropped takes no writes and finds nothing, whatever tables there are since.
