@@ -85,6 +85,8 @@ fn every_planted_bug_is_caught() {
 fn without_a_bug_nothing_is_caught() {
     plant(None);
     if let Some(hunt::Caught { how, stories, .. }) = hunt::hunt(BUDGET, LONGEST) {
-        panic!("story {stories} of {LONGEST} operations ends badly without any bug: {how}");
+        let (shape, ops) = hunt::story(stories - 1, LONGEST);
+        let ops = hunt::shorten(shape, ops);
+        panic!("story {stories} ends badly without any bug: {how}\n{shape:?}\n{ops:#?}");
     }
 }

@@ -32,7 +32,7 @@ impl Index {
                 }
                 return Err(self.bad_directory(self.cells.directory()));
             };
-            let collected = self.collect(probe.entry(), reference, seen);
+            let collected = self.collect(probe.entry(), from, reference, seen);
             if self.moved(&probe, true) {
                 continue;
             }
@@ -43,10 +43,14 @@ impl Index {
         }
     }
 
-    fn collect(&self, entry: Entry, reference: u64, seen: &mut Vec<Seen>) -> Result<()> {
+    /// The slots from hash `from` on: while a page splits, an entry of the second half may still lead to the old page, which has
+    /// the first half as well.
+    fn collect(&self, entry: Entry, from: u64, reference: u64, seen: &mut Vec<Seen>) -> Result<()> {
         for page in self.chain(entry) {
             let slots = used(page?.1).filter_map(|(cur, prev)| {
-                position(cur, reference).map(|position| (stored(cur, prev), position))
+                let hash = stored(cur, prev);
+                let position = position(cur, reference).filter(|_| hash >= from);
+                position.map(|position| (hash, position))
             });
             seen.extend(slots);
         }

@@ -39,3 +39,23 @@ pub(crate) fn hunt(stories: u64, longest: usize) -> Option<Caught> {
         Some(Caught { stories: now.stories - before.stories, cuts: now.cuts - before.cuts, how })
     })
 }
+
+/// The same story without the operations that it does not need to end badly.
+pub(crate) fn shorten(shape: Shape, mut ops: Vec<Op>) -> Vec<Op> {
+    let fails = |ops: &[Op]| quiet::run(|| World::new(shape).live(ops)).is_err();
+    let mut chunk = ops.len();
+    while chunk > 0 {
+        let mut at = 0;
+        while at < ops.len() {
+            let mut less = ops.clone();
+            less.drain(at..less.len().min(at + chunk));
+            if fails(&less) {
+                ops = less;
+            } else {
+                at += chunk;
+            }
+        }
+        chunk /= 2;
+    }
+    ops
+}

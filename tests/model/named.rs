@@ -1,6 +1,6 @@
 //! Stories with a name: each lost data once, or would if the rule that it is named after were broken.
 
-use mapstone::sim::Call;
+use mapstone::sim::{Call, Point};
 
 use super::ops::{Crash, Fail, How, Op, Recovery, Shape, When};
 use super::state::{LONGEST, Val};
@@ -222,5 +222,24 @@ fn slots_of_lost_records_before_a_segment_left_over_go_back() {
             Op::WriteBack(2),
             cut(),
         ]);
+    }
+}
+
+/// Half the entries of a page that splits lead to a new page, the others still to the old one, which has all the keys.
+#[test]
+fn an_iteration_in_the_middle_of_a_split_meets_each_key_once() {
+    use Point::*;
+    for point in [SplitBuilt, SplitAnnounced, LeadEntry, SplitHalf, SplitLed, SplitEnded] {
+        for times in 1..4 {
+            let look = Op::Look((point, times));
+            World::new(shape(1)).live(&[
+                Op::CreateTable(1),
+                bulk(0, 200),
+                look.clone(),
+                bulk(200, 210),
+                look,
+                Op::Bulk { table: 1, first: 0, count: 400, value: Val::new(1, 1) },
+            ]);
+        }
     }
 }
