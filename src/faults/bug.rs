@@ -61,8 +61,6 @@ super::named! {
         SkipSettle = "skip-settle",
         /// They are corrected in the page cache alone (invariant I13).
         SettleUnsynced = "settle-unsynced",
-        /// The holes that a power cut has left in the probe paths of a page stay.
-        KeepHoles = "keep-holes",
         /// A table gets the number of one that was dropped (invariant I14).
         ReuseTableNumber = "reuse-table-number",
         /// A split that a killed writer announced is not finished.

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::Result;
-use crate::faults::{Bug, Point, planted, reach};
+use crate::faults::{Point, reach};
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, position, start_line, stored};
 
@@ -105,9 +105,6 @@ fn settle_page(words: &[AtomicU64], end: u64) -> bool {
 /// Fills empty slots that come before some key's on its probe path: a power cut may keep the sector of a later line and lose
 /// that of an earlier one, and a probe ends at an empty slot.
 fn fill_holes(words: &[AtomicU64]) {
-    if planted(Bug::KeepHoles) {
-        return;
-    }
     for at in all_slots() {
         let (cur, prev) = (words[at].load(Relaxed), words[at + 1].load(Relaxed));
         if cur <= DEAD {

@@ -1,9 +1,10 @@
 //! Stories in a row that seeds decide, told until one ends badly.
 
-use proptest::strategy::{Strategy, ValueTree};
+use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::ops::{Op, Shape};
+use super::themes::{Story, Theme};
 use super::world::World;
 use super::{quiet, tally, themes};
 
@@ -13,6 +14,8 @@ pub(crate) struct Caught {
     pub(crate) cuts: u64,
     /// What the story said that ended badly.
     pub(crate) how: String,
+    pub(crate) shape: Shape,
+    pub(crate) ops: Vec<Op>,
 }
 
 /// The source of chance that a seed stands for.
@@ -22,21 +25,24 @@ pub(crate) fn random(seed: u64) -> TestRng {
     TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
 }
 
-/// The story that a seed stands for.
-pub(crate) fn story(seed: u64, longest: usize) -> (Shape, Vec<Op>) {
+/// The story that a seed stands for. Seeds take turns with the themes.
+pub(crate) fn story(seed: u64, themes: &[BoxedStrategy<Story>]) -> Story {
     let mut runner = TestRunner::new_with_rng(Config::default(), random(seed));
-    let tree = themes::story(longest).new_tree(&mut runner).expect("a story for every seed");
+    let theme = usize::try_from(seed).expect("a small number") % themes.len();
+    let tree = themes[theme].new_tree(&mut runner).expect("a story for every seed");
     tree.current()
 }
 
-/// Tells so many stories, unless one ends badly.
-pub(crate) fn hunt(stories: u64, longest: usize) -> Option<Caught> {
-    let before = tally::now();
+/// Tells so many stories of some themes in turn, unless one ends badly.
+pub(crate) fn hunt(themes: &[Theme], stories: u64, longest: usize) -> Option<Caught> {
+    let (before, all) = (tally::now(), themes::stories(longest));
+    let themes: Vec<_> = themes.iter().map(|theme| all[*theme as usize].clone()).collect();
     (0..stories).find_map(|seed| {
-        let (shape, ops) = story(seed, longest);
+        let (shape, ops) = story(seed, &themes);
         let how = quiet::run(|| World::new(shape).live(&ops)).err()?;
         let now = tally::now();
-        Some(Caught { stories: now.stories - before.stories, cuts: now.cuts - before.cuts, how })
+        let (stories, cuts) = (now.stories - before.stories, now.cuts - before.cuts);
+        Some(Caught { stories, cuts, how, shape, ops })
     })
 }
 

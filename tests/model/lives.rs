@@ -103,7 +103,7 @@ impl World {
         self.store = None;
         self.armed = None;
         self.faulty = false;
-        points::watch(&next);
+        points::watch(&next, self.rigged());
         self.disk = next;
     }
 

@@ -7,6 +7,8 @@
 
 mod between;
 mod check;
+mod cuts;
+mod hunt;
 mod lives;
 mod named;
 mod ops;
@@ -20,7 +22,7 @@ mod world;
 mod writes;
 
 use ops::{Op, Shape};
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use tally::Watch;
 use world::World;
 
@@ -31,12 +33,9 @@ fn live(shape: Shape, ops: &[Op]) -> Result<(), TestCaseError> {
 
 /// Tells `cases` stories that a seed decides, and if one fails the shortest like it that does.
 fn tell(seed: u64, cases: u32, longest: usize) {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let config =
         Config { cases, failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, random);
+    let mut runner = TestRunner::new_with_rng(config, hunt::random(seed));
     match runner.run(&themes::story(longest), |(shape, ops)| live(shape, &ops)) {
         Ok(()) => {}
         Err(TestError::Fail(why, (shape, ops))) => {
@@ -74,6 +73,12 @@ fn soak() {
     for (what, count) in passed.all().filter(|_| rounds >= 150) {
         assert!(count > 0, "the soak came to no {what}");
     }
+}
+
+/// What the simulator can do: many outcomes of power cuts of short stories.
+#[test]
+fn cuts_of_one_moment() {
+    cuts::cut_for(number("MAPSTONE_LONG").map_or(2.0, |long| long as f64));
 }
 
 /// Another seed for every run.

@@ -81,7 +81,7 @@ impl World {
             // Space is reserved beforehand, so a disk that is merely full leaves nothing to be completed; but for rigged
             // hashes nobody can tell how many pages a key will need.
             let nothing = matches!(error, Error::Full { .. }) && !self.faulty;
-            if !nothing || self.shape.mask != u64::MAX {
+            if !nothing || self.rigged() {
                 self.maybes.push(changed(&base[at]));
             }
         } else {

@@ -14,16 +14,22 @@ struct Watch {
     crash: Option<At>,
     act: Option<(At, Box<dyn FnOnce()>)>,
     reached: Vec<u64>,
+    /// The space that a batch needs can be told beforehand.
+    foreseeable: bool,
+    /// A batch has begun to be written.
+    writing: bool,
 }
 
 thread_local! {
     static WATCH: RefCell<Watch> = RefCell::default();
 }
 
-/// Counts points as steps on `disk` from now on, and forgets what was to happen at one.
-pub(crate) fn watch(disk: &SimDisk) {
+/// Counts points as steps on `disk` from now on, and forgets what was to happen at one. Unless hashes are rigged, an index that
+/// grows in the middle of a batch breaks invariant I1.
+pub(crate) fn watch(disk: &SimDisk, rigged: bool) {
     WATCH.with_borrow_mut(|watch| {
         watch.disk = Some(disk.clone());
+        (watch.foreseeable, watch.writing) = (!rigged, false);
         watch.reached.resize(Point::ALL.len(), 0);
     });
     forget();
@@ -68,6 +74,15 @@ pub(crate) fn take_reached() -> Vec<u64> {
 fn reached(point: Point) {
     let act = WATCH.with_borrow_mut(|watch| {
         watch.reached[point as usize] += 1;
+        match point {
+            Point::SpaceReserved | Point::AppendLent => watch.writing = true,
+            Point::AppendPlanned | Point::AppendWiped | Point::FinishBegun | Point::PublishDone => {
+                watch.writing = false
+            }
+            _ => {}
+        }
+        let late = point == Point::GrowReserved && watch.writing && watch.foreseeable;
+        assert!(!late, "space was not reserved before the batch was written");
         let disk = watch.disk.as_ref()?;
         disk.step();
         if is_now(&mut watch.crash, point) {

@@ -46,7 +46,7 @@ impl World {
     pub(crate) fn new(shape: Shape) -> World {
         tally::count(|tally| tally.stories += 1);
         let disk = SimDisk::new(shape.seed);
-        points::watch(&disk);
+        points::watch(&disk, shape.mask != u64::MAX);
         World {
             store: None,
             shape,
@@ -85,6 +85,10 @@ impl World {
         self.check();
     }
 
+    pub(crate) fn rigged(&self) -> bool {
+        self.shape.mask != u64::MAX
+    }
+
     pub(crate) fn store(&self) -> &Store {
         self.store.as_ref().expect("the store is open")
     }
@@ -111,7 +115,10 @@ impl World {
         if let Some((how, recovery)) = self.armed.clone()
             && self.dead()
         {
-            self.crash(how, &recovery);
+            match how {
+                Crash::Kill => self.crash(how, &recovery),
+                Crash::Cut => self.outcomes(2, &recovery),
+            }
         }
     }
 
