@@ -17,6 +17,8 @@ mod outcome;
 mod points;
 #[path = "model/quiet.rs"]
 mod quiet;
+#[path = "model/seeds.rs"]
+mod seeds;
 #[path = "model/state.rs"]
 mod state;
 #[path = "model/tally.rs"]
@@ -31,8 +33,9 @@ mod writes;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use hunt::Theme;
 use mapstone::sim::{Bug, plant};
-use themes::Theme;
+use tally::Watch;
 
 /// How many stories a bug may outlive.
 const BUDGET: u64 = 500;
@@ -55,20 +58,6 @@ fn themes_of(bug: Bug) -> [Theme; 2] {
     };
     [Theme::Everything, own]
 }
-
-/// All themes in turn.
-const ALL: [Theme; 10] = [
-    Theme::Everything,
-    Theme::Growth,
-    Theme::Lookups,
-    Theme::TornCheckpoints,
-    Theme::FullDisk,
-    Theme::TornPages,
-    Theme::FailedSyncs,
-    Theme::Kills,
-    Theme::Recoveries,
-    Theme::Tables,
-];
 
 /// The first line of what a panic said, cut short.
 fn short(how: &str) -> String {
@@ -116,8 +105,12 @@ fn every_planted_bug_is_caught() {
 #[test]
 fn without_a_bug_nothing_is_caught() {
     plant(None);
-    if let Some(hunt::Caught { how, stories, shape, ops, .. }) = hunt::hunt(&ALL, BUDGET, LONGEST) {
+    let watch = Watch::start();
+    if let Some(hunt::Caught { how, stories, shape, ops, .. }) =
+        hunt::hunt(&Theme::ALL, BUDGET, LONGEST)
+    {
         let ops = hunt::shorten(shape, ops);
         panic!("story {stories} ends badly without any bug: {how}\n{shape:?}\n{ops:#?}");
     }
+    watch.report("without a bug");
 }

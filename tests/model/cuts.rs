@@ -1,11 +1,10 @@
 //! Many outcomes of one moment: a short story ends with a power cut, and a number of disks that the cut may have left are
 //! opened, recovered and compared.
 
-use super::hunt;
 use super::ops::{Recovery, Shape};
 use super::tally::Watch;
-use super::themes;
 use super::world::World;
+use super::{seeds, themes};
 
 /// Outcomes of each moment that are looked at.
 const OUTCOMES: u8 = 40;
@@ -18,7 +17,7 @@ pub(crate) fn cut_for(seconds: f64) {
         if watch.seconds() >= seconds {
             break;
         }
-        let (shape, ops) = hunt::story(seed, &themes);
+        let (shape, ops) = seeds::story(seed, &themes);
         let mut world = World::new(Shape { seed, ..shape });
         world.live(&ops);
         world.outcomes(OUTCOMES, &Recovery::default());

@@ -38,7 +38,10 @@ pub(crate) fn watch(disk: &SimDisk, rigged: bool) {
 
 /// Nothing is to happen at any point any more.
 pub(crate) fn forget() {
-    WATCH.with_borrow_mut(|watch| watch.crash = None);
+    WATCH.with_borrow_mut(|watch| {
+        watch.crash = None;
+        watch.writing = false;
+    });
     forget_act();
 }
 

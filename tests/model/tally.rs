@@ -64,6 +64,7 @@ impl Watch {
         );
         let counts = passed.all().map(|(name, count)| format!("{count} {name}"));
         println!("{what}: {}", counts.collect::<Vec<_>>().join(", "));
+        println!("{what}: points never reached: {:?}", passed.missed());
         passed
     }
 }
@@ -93,7 +94,7 @@ impl Passed {
     }
 
     /// Points that were never reached.
-    pub(crate) fn missed(&self) -> Vec<&'static str> {
+    fn missed(&self) -> Vec<&'static str> {
         let missed = Point::ALL.iter().filter(|point| self.of(**point) == 0);
         missed.map(|point| point.name()).collect()
     }

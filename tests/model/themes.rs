@@ -3,7 +3,6 @@
 use mapstone::sim::{Call, Point};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::strategy::Union;
 
 use super::ops::{
     Crash, Fail, How, Op, Recovery, Shape, When, amid, batches, crash, fail, key, point, recovery,
@@ -15,12 +14,6 @@ type Ops = BoxedStrategy<Op>;
 
 /// A life story of a store.
 pub(crate) type Story = (Shape, Vec<Op>);
-
-/// Any story.
-pub(crate) fn story(longest: usize) -> impl Strategy<Value = Story> {
-    let weights = std::iter::once(6).chain(std::iter::repeat(2));
-    Union::new_weighted(weights.zip(stories(longest)).collect())
-}
 
 /// The stories about everything, and those of each theme.
 pub(crate) fn stories(longest: usize) -> Vec<BoxedStrategy<Story>> {
@@ -42,21 +35,6 @@ pub(crate) fn stories(longest: usize) -> Vec<BoxedStrategy<Story>> {
         told.boxed()
     });
     std::iter::once(everything).chain(themed).collect()
-}
-
-/// The themes in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Theme {
-    Everything,
-    Growth,
-    Lookups,
-    TornCheckpoints,
-    FullDisk,
-    TornPages,
-    FailedSyncs,
-    Kills,
-    Recoveries,
-    Tables,
 }
 
 /// Each theme but the first: how its stories begin, and what they are made of.

@@ -104,8 +104,8 @@ impl World {
         let before = points::has_act().then(|| self.last().clone());
         self.carry_out(op);
         if let Some((before, seen)) = before.zip(self.seen.take()) {
-            let known = [&before, self.last()].into_iter().chain(&self.maybes);
-            let known = known.map(|state| check::is(&seen, state)).any(|is| is);
+            let mut known = [&before, self.last()].into_iter().chain(&self.maybes);
+            let known = known.any(|state| check::is(&seen, state));
             assert!(
                 known,
                 "half a commit was to be seen: {}",

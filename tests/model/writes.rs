@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use mapstone::{Durability, Error, Table};
 
 use super::ops::How;
-use super::state::{State, TABLES, Val, keys, table_name};
+use super::state::{TABLES, Val, keys, table_name};
 use super::world::World;
 
 impl World {
