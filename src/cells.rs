@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crate::faults::{Point, reach};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::Cell;
 use crate::format::meta::{Counters, SPLITTING, SYNC_FAILED, cell};
 use crate::sys::Region;
@@ -38,7 +38,10 @@ impl Cells {
     /// Shows everything up to the counters' position to everyone, counters first (invariant I4).
     pub(crate) fn publish(&self, counters: &Counters) {
         let before = self.word(cell::COMMITTED).load(Relaxed);
-        let spare = self.spare(before);
+        let mut spare = self.spare(before);
+        if planted(Bug::CountersInPlace) {
+            spare = cell::COUNTERS[0] + cell::COUNTERS[1] - spare;
+        }
         // The set held for the commit before the last: whoever still sees that must not see these stores.
         fence(Release);
         for (i, word) in counters.words().into_iter().enumerate() {

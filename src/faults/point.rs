@@ -31,6 +31,9 @@ super::named! {
         /// The writer is up, and has written nothing.
         OpenUp = "open.up",
 
+        /// A lookup knows its page, and has not looked into it.
+        LookupEntered = "lookup.entered",
+
         /// Index pages for a batch are reserved, log space is not.
         AppendPlanned = "append.planned",
         /// Space for a batch is reserved, and nothing of it is written.

@@ -4,8 +4,8 @@
 //! directory leads to, and are worked out when a checkpoint has become durable.
 
 use crate::error::{Error, Result};
-use crate::faults::{Point, reach};
-use crate::format::directory::Entry;
+use crate::faults::{Bug, Point, planted, reach};
+use crate::format::directory::{Entry, MAX_DEPTH};
 
 use super::chunks::Chunks;
 use super::{Index, directory_pages, header};
@@ -14,7 +14,7 @@ use super::{Index, directory_pages, header};
 #[derive(Debug, Default)]
 pub(super) struct Allocator {
     /// Pages that nothing leads to, neither live nor in a checkpoint, durable or under way.
-    free: Vec<u32>,
+    pub(super) free: Vec<u32>,
     /// Pages that the directory leads to.
     pub(super) live: u64,
     /// While a checkpoint has been captured and is not durable yet: the free pages that were taken since.
@@ -55,7 +55,9 @@ impl Index {
         let watermark = self.cells.watermark();
         let first = Chunks::contiguous(watermark, pages).ok_or_else(|| self.full())?;
         let end = first.checked_add(pages).ok_or_else(|| self.full())?;
-        self.chunks.grow(end)?;
+        if !planted(Bug::SkipGrow) {
+            self.chunks.grow(end)?;
+        }
         self.cells.set_watermark(end);
         reach(Point::GrowTaken);
         allocator.free.extend(watermark..first);
@@ -71,7 +73,7 @@ impl Index {
     pub(super) fn retire(&self, allocator: &mut Allocator, page: u32) -> Result<()> {
         let born = header(self.page(page)?).map(|header| header.birth);
         // A page born after the last capture is in no checkpoint, so readers are its only users, and they check.
-        if born == Some(self.cells.sequence()) {
+        if born == Some(self.cells.sequence()) || planted(Bug::ReuseEarly) {
             allocator.free.push(page);
         }
         Ok(())
@@ -84,14 +86,27 @@ impl Index {
 
     /// Makes room for `new_keys` insertions, mapped, so that a full disk or a lack of memory is noticed beforehand.
     pub(super) fn ensure(&self, allocator: &Allocator, new_keys: usize) -> Result<()> {
-        let splits = u32::try_from(new_keys / 64).unwrap_or(u32::MAX / 4).saturating_add(4);
-        let doubling = directory_pages(self.cells.directory().depth() + 1);
-        let need = splits.saturating_mul(2).saturating_add(doubling.saturating_mul(2));
+        if planted(Bug::SkipReserve) || planted(Bug::SkipGrow) {
+            return Ok(());
+        }
+        let splits = u32::try_from(new_keys / 64).unwrap_or(u32::MAX / 4).saturating_add(8);
         let have = u32::try_from(allocator.free.len()).unwrap_or(u32::MAX);
-        let more = need.saturating_sub(have);
-        let end = self.cells.watermark().checked_add(more).ok_or_else(|| self.full())?;
+        // A directory is a run of pages, which is taken from the watermark whatever is free elsewhere.
+        let runs = self.directory_runs(allocator.live, splits);
+        let need = splits.saturating_mul(2).saturating_sub(have).saturating_add(runs);
+        let end = self.cells.watermark().checked_add(need).ok_or_else(|| self.full())?;
         self.chunks.grow(end)?;
         self.chunks.map_to(end)
+    }
+
+    /// Pages that larger directories may take when up to `splits` pages split: as often as the number of pages doubles, and once
+    /// more. A run may have to skip as many pages as it has, to lie within a chunk.
+    fn directory_runs(&self, live: u64, splits: u32) -> u32 {
+        let depth = self.cells.directory().depth();
+        let doublings = 1 + (u64::from(splits) / live.max(1) + 1).ilog2();
+        let last = (depth + doublings).min(MAX_DEPTH);
+        let runs = (depth + 1..=last).map(directory_pages);
+        runs.fold(1, u32::saturating_add).saturating_mul(2)
     }
 
     /// Pages that are neither led to nor free: they wait for a checkpoint. 0 while one is under way.
@@ -147,6 +162,37 @@ impl Index {
         }
         let free = |page: &u32| named[*page as usize / 64] & 1 << (page % 64) == 0;
         allocator.free.extend((0..captured.watermark).rev().filter(free));
+        Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cells::Cells;
+    use crate::format::meta::BYTES;
+    use crate::sys::Access;
+    use crate::sys::sim::SimDisk;
+
+    #[test]
+    fn free_pages_are_no_space_for_a_larger_directory() -> std::io::Result<()> {
+        let disk = SimDisk::new(1).disk();
+        disk.make_dir("")?;
+        let len = usize::try_from(BYTES).expect("three pages");
+        let meta = disk.create("meta", BYTES)?.map(0, len, Access::Write)?;
+        let file = disk.create("index", 0)?;
+        let chunks = Chunks::new(file, "index".into(), Access::Write, disk.map_ahead());
+        let index = Index::new(Arc::new(Cells::new(meta)), chunks);
+        index.chunks.grow(16).expect("growth");
+        let mut editor = index.create().expect("an empty index");
+        editor.allocator.free.extend(3..16);
+        index.cells.set_watermark(16);
+        index.ensure(&editor.allocator, 1).expect("growth");
+        let depth = index.cells.directory().depth();
+        let backed = index.chunks.backed().expect("a length");
+        assert!(backed >= 16 + directory_pages(depth + 1), "{backed} pages");
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
-use crate::faults::{Point, reach};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::Entry;
 use crate::format::hash::Hash;
 use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_line};
@@ -116,7 +116,8 @@ impl Editor {
         let (cur, prev) = Self::slot(index, place)?;
         // Both are released, not only `cur`: who still reads the page as what it was before must find out (I7).
         if let Some(old) = position(cur.load(Relaxed), version)
-            && old < durable
+            && (old < durable || planted(Bug::PrevAlways))
+            && !planted(Bug::PrevNever)
         {
             prev.store(tags.prev_word(old), Release);
             reach(Point::SlotPrev);

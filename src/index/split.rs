@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
-use crate::faults::{Point, reach};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
 use crate::format::hash::{Hash, STORED_BITS};
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, stored};
@@ -66,6 +66,10 @@ impl Editor {
                 halves[usize::from(bit == 1)].push(slot);
             }
         }
+        let replaced = chain.len() as u64;
+        if planted(Bug::SplitInPlace) {
+            self.allocator.free.push(chain.remove(0));
+        }
         let [zeros, ones] = halves;
         let zero = index.build(&mut self.allocator, zeros, prefix << 1, depth + 1, 0)?;
         let one = index.build(&mut self.allocator, ones, prefix << 1 | 1, depth + 1, 0)?;
@@ -82,7 +86,7 @@ impl Editor {
         }
         reach(Point::SplitRetired);
         let built = self.count(index, zero)? + self.count(index, one)?;
-        self.allocator.live = (self.allocator.live + built).saturating_sub(chain.len() as u64);
+        self.allocator.live = (self.allocator.live + built).saturating_sub(replaced);
         Ok(())
     }
 
@@ -143,7 +147,8 @@ impl Index {
 
     /// Finishes the split that a killed writer had announced.
     pub(crate) fn finish_split(&self) -> Result<()> {
-        let Some((_, zero, one)) = self.cells.split() else { return Ok(()) };
+        let split = self.cells.split().filter(|_| !planted(Bug::ForgetSplit));
+        let Some((_, zero, one)) = split else { return Ok(()) };
         for page in [zero, one] {
             let words = self.page(page)?;
             let header = header(words).ok_or_else(|| self.bad_page(page))?;

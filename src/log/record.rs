@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::faults::{Bug, planted};
 use crate::format::record::{CRC_BYTES, HEADER, Header, Kind};
 
 use super::segment::Segment;
@@ -32,7 +33,8 @@ impl<'a> Record<'a> {
     pub(crate) fn verify(&self) -> bool {
         let mut crc = self.segment.salt().start(self.position());
         crc.update(self.slice(CRC_BYTES as u64, self.header().value_end() - CRC_BYTES as u64));
-        crc.finalize() == self.header().crc && self.version() <= self.position()
+        let right = crc.finalize() == self.header().crc || planted(Bug::SkipRecordCrc);
+        right && self.version() <= self.position()
     }
 
     #[inline]

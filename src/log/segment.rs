@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::faults::{Point, reach};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::checksum::Salt;
 use crate::format::segment::{HEADER_BYTES, SegmentHeader, name};
 use crate::format::{PAGE, PAGE_BYTES, StoreId};
@@ -68,21 +68,24 @@ impl Segment {
     ) -> Result<Segment> {
         let name = name(header.number);
         let path = disk.root().join(&name);
+        let unfinished = if planted(Bug::CreateInPlace) { &*name } else { UNFINISHED };
         let file =
-            disk.create(UNFINISHED, header.bytes).map_err(|e| Error::io("create", &path, e))?;
+            disk.create(unfinished, header.bytes).map_err(|e| Error::io("create", &path, e))?;
         reach(Point::SegmentCreated);
         let finish = || {
             file.write_at(&header.encode(), 0)?;
             reach(Point::SegmentHeaded);
-            file.sync()?;
+            if !planted(Bug::SkipSegmentSync) {
+                file.sync()?;
+            }
             reach(Point::SegmentSynced);
-            disk.rename(UNFINISHED, &name)?;
+            disk.rename(unfinished, &name)?;
             reach(Point::SegmentRenamed);
-            disk.sync_dir("log")
+            if planted(Bug::SkipDirSync) { Ok(()) } else { disk.sync_dir("log") }
         };
         finish().map_err(|e| {
             // Best effort: a leftover is unlinked when the next segment is created.
-            let _ = disk.remove(UNFINISHED);
+            let _ = disk.remove(unfinished);
             Error::io("create", &path, e)
         })?;
         reach(Point::SegmentDurable);
@@ -162,6 +165,7 @@ impl Segment {
 
     pub(super) fn sync(&self, from: u64, to: u64) -> io::Result<()> {
         let (offset, len) = self.part(from, to);
+        let len = if planted(Bug::SyncFirstPage) { len.min(1) } else { len };
         self.region.sync(offset, len)
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::faults::{Point, reach};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::StoreId;
 use crate::format::checkpoint::{BODY, CheckpointHeader, HEADER, NAMES};
 use crate::format::checksum::crc;
@@ -32,11 +32,14 @@ impl Engine {
         // Most of the log is synced while writers go on; the rest, under their lock, is short.
         self.sync_to(half, self.cells.committed())?;
         reach(Point::CheckpointLogged);
-        let (captured, counters) = self.capture(half)?;
+        let (mut captured, counters) = self.capture(half)?;
         reach(Point::CheckpointCaptured);
         half.attempted.store(counters.position, Relaxed);
         self.sync_index(half)?;
         reach(Point::CheckpointIndexed);
+        if planted(Bug::LateDirectory) {
+            captured = half.lock().editor.capture(&self.index)?;
+        }
         let newest = self.cells.checkpoint();
         let result = write(&*self.disk, &self.superblock.id, &captured, counters, newest);
         if let Err(error) = result {
@@ -63,7 +66,9 @@ impl Engine {
             self.unmark_clean(half)?;
             writer.clean = false;
         }
-        self.sync_to(half, writer.counters.position)?;
+        if !planted(Bug::NotQuiet) {
+            self.sync_to(half, writer.counters.position)?;
+        }
         let captured = writer.editor.capture(&self.index)?;
         Ok((captured, writer.counters))
     }
@@ -75,6 +80,9 @@ impl Engine {
             self.cells.set_suspect(true);
         }
         reach(Point::IndexSuspect);
+        if planted(Bug::SkipIndexSync) {
+            return Ok(());
+        }
         self.index.sync().inspect_err(|_| self.poison(half))?;
         self.check_mappings(half)?;
         if !suspect {
@@ -119,7 +127,7 @@ impl Engine {
 fn target(disk: &dyn Disk, id: &StoreId, newest: u64) -> Result<&'static str> {
     let [a, b] = NAMES;
     let holds = open(disk, id, a)?.is_some_and(|(_, header)| header.counters.position == newest);
-    Ok(if holds { b } else { a })
+    Ok(if holds != planted(Bug::CheckpointInPlace) { b } else { a })
 }
 
 /// Writes a checkpoint over the older of the two, header last, and makes it durable.
@@ -174,6 +182,9 @@ fn put(disk: &dyn Disk, name: &str, header: &CheckpointHeader, body: &[u8]) -> R
     reach(Point::CheckpointBodied);
     file.write_at(&header.encode(), 0).map_err(|e| Error::io("write", &path, e))?;
     reach(Point::CheckpointHeaded);
+    if planted(Bug::SkipCheckpointSync) {
+        return Ok(());
+    }
     file.sync().map_err(|e| Error::io("sync", &path, e))?;
     if is_new {
         disk.sync_dir("").map_err(|e| Error::io("sync", disk.root(), e))?;
@@ -209,7 +220,7 @@ pub(super) fn load(
     let mut entries = vec![0u64; 1 << header.depth];
     let body: &mut [u8] = bytemuck::cast_slice_mut(&mut entries);
     file.read_at(body, BODY).map_err(|e| Error::io("read", disk.root().join(name), e))?;
-    if crc(body) != header.body_crc {
+    if crc(body) != header.body_crc && !planted(Bug::SkipCheckpointCrc) {
         return Ok(None);
     }
     let captured = Captured::read(entries, header.depth, header.watermark, header.sequence);

@@ -2,7 +2,7 @@
 
 use crate::cells::Cells;
 use crate::error::{Error, Result};
-use crate::faults::{Point, reach};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::meta::{BYTES, Clean, Counters};
 use crate::format::{PAGE_BYTES, u64_at};
 use crate::sys::Region;
@@ -72,6 +72,9 @@ impl Engine {
     pub(super) fn unmark_clean(&self, half: &WriterHalf) -> Result<()> {
         store(self.cells.region(), &[0; Clean::BYTES]);
         reach(Point::CleanRemoved);
+        if planted(Bug::KeepCleanRecord) {
+            return Ok(());
+        }
         self.sync_meta(half)?;
         reach(Point::CleanRemovedSynced);
         Ok(())

@@ -1,7 +1,7 @@
 //! The write path: plan, reserve, write the records and their commit mark, apply to the index, publish.
 
 use crate::error::{Error, Result};
-use crate::faults::{Point, reach};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::meta::Counters;
 use crate::format::record::{Header, Kind};
 use crate::log::Tail;
@@ -103,12 +103,16 @@ impl Engine {
         // Invariant I1: space for the whole batch before its first byte.
         let tail = self.reserve(half, writer, plans)?;
         reach(Point::SpaceReserved);
+        let early = planted(Bug::ApplyBeforeMark);
         for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
             if !plan.skip {
                 let header = header(plan, op, i == last);
                 let value = op.value.unwrap_or_default();
                 reach(if header.commit { Point::AppendLast } else { Point::AppendRecord });
                 self.log.write(plan.position, header, op.key, |to| to.copy_from_slice(value))?;
+                if early {
+                    self.apply(writer, plan)?;
+                }
             }
         }
         self.check_mappings(half)?;
@@ -118,7 +122,9 @@ impl Engine {
         reach(Point::AppendMarked);
         let mut counters = writer.counters;
         for (plan, op) in plans.iter().zip(ops).filter(|(plan, _)| !plan.skip) {
-            self.apply(writer, plan)?;
+            if !early {
+                self.apply(writer, plan)?;
+            }
             reach(Point::ApplySlot);
             count(&mut counters, plan, op.table, op.value.is_some());
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::faults::{Point, reach};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::sys::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 
 use super::{Engine, WriterHalf};
@@ -83,6 +83,7 @@ impl Engine {
                     self.cells.set_durable(goal);
                 }
             }
+            Err(_) if planted(Bug::RetryAfterEio) => {}
             Err(_) => self.poison(half),
         }
         reach(Point::SyncNoted);
@@ -95,7 +96,9 @@ impl Engine {
     pub(super) fn poison(&self, half: &WriterHalf) {
         half.syncer.poison();
         reach(Point::SyncFailed);
-        self.cells.set_failed();
+        if !planted(Bug::TrustAfterEio) {
+            self.cells.set_failed();
+        }
     }
 
     /// Makes everything committed so far durable, and returns up to where that is.

@@ -2,7 +2,7 @@
 //! differ only in where it starts and in what may be believed there.
 
 use crate::error::{Error, Result};
-use crate::faults::{Point, reach};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::meta::Counters;
 use crate::format::segment;
 use crate::index::Editor;
@@ -72,7 +72,9 @@ impl Engine {
         reach(Point::RestoreDoubted);
         self.index.restore(&captured)?;
         reach(Point::RestoreSwitched);
-        self.settle(end)?;
+        if !planted(Bug::SkipSettle) {
+            self.settle(end)?;
+        }
         reach(Point::RestoreSettled);
         if suspect {
             checkpoint::confirm(&*self.disk, &header, &captured)?;
@@ -81,7 +83,9 @@ impl Engine {
         if suspect {
             self.index.redirty()?;
         }
-        self.index.sync()?;
+        if !planted(Bug::SettleUnsynced) {
+            self.index.sync()?;
+        }
         reach(Point::RestoreSynced);
         self.cells.set_durable(start.position);
         let mut editor = Editor::new(counters.pages);
@@ -146,7 +150,7 @@ impl Engine {
             && let Some(record) = scan.step()?
         {
             batch.push(record);
-            if record.header().commit {
+            if record.header().commit || planted(Bug::ReplayHalfBatch) {
                 for record in batch.drain(..) {
                     self.replay_one(editor, &record, &mut counters)?;
                 }
@@ -203,13 +207,17 @@ impl Engine {
         let old = *self.log.segment(end.segment)?.header();
         let first = end.segment * self.superblock.segment_bytes + segment::HEADER;
         let next = end.segment + old.bytes.div_ceil(self.superblock.segment_bytes);
-        let epoch = old.epoch.checked_add(1).ok_or_else(|| {
+        let raise = u32::from(!planted(Bug::SameEpoch));
+        let epoch = old.epoch.checked_add(raise).ok_or_else(|| {
             let file = self.file(&segment::name(end.segment));
             Error::corrupt(file, 56, "an epoch below 2^32 - 1", old.epoch)
         })?;
         self.log.remove_from(next)?;
         reach(Point::SealCleared);
         if end.position == first {
+            if planted(Bug::UnlinkBeforeReplace) {
+                self.log.remove_from(end.segment)?;
+            }
             // Nothing in it counts, so it is replaced as a whole.
             self.log.forget_from(end.segment);
             let tail = self.log.begin(end.segment, epoch, old.prev_end)?;

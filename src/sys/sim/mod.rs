@@ -191,7 +191,30 @@ impl SimDisk {
         state.cut_at = Some(state.calls.saturating_add(calls));
     }
 
-    /// How many calls there were.
+    /// Counts a step of the program that is no call, at which the power may go as well.
+    pub fn step(&self) {
+        self.shared.lock().count();
+    }
+
+    /// The power goes now, unless it has already; see [`SimDisk::cut_after`].
+    pub fn cut(&self) {
+        self.shared.lock().freeze();
+    }
+
+    /// Whether the power has gone, or the process was killed.
+    pub fn is_cut(&self) -> bool {
+        self.shared.lock().dead
+    }
+
+    /// Runs `f` without counting its calls, so that none of them is the one before which the power goes.
+    pub fn uncounted<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.shared.lock().counting = false;
+        let result = f();
+        self.shared.lock().counting = true;
+        result
+    }
+
+    /// How many calls and other steps there were.
     pub fn calls(&self) -> u64 {
         self.shared.lock().calls
     }
