@@ -60,7 +60,8 @@ pub struct Running {
 
 impl Running {
     pub fn start(command: &mut Command) -> Result<Running> {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         Ok(Running { child: child.with_context(|| format!("cannot run {command:?}"))? })
     }
 

@@ -39,7 +39,8 @@ pub fn run(seed: Option<u64>) -> Result<()> {
     }
     let scratch = Scratch::new()?;
     let seed = seed.unwrap_or_else(|| rand::random::<u32>().into());
-    let seconds = std::env::var("MAPSTONE_LONG").ok().and_then(|text| text.parse().ok()).unwrap_or(SHORT);
+    let seconds =
+        std::env::var("MAPSTONE_LONG").ok().and_then(|text| text.parse().ok()).unwrap_or(SHORT);
     println!("seed {seed}, {seconds} seconds of power cuts");
     failing(&scratch)?;
     let mut failures = Vec::new();
@@ -51,7 +52,11 @@ pub fn run(seed: Option<u64>) -> Result<()> {
         let until = Instant::now() + Duration::from_secs_f64(seconds * share);
         let tally = rounds(kind, seed, None, until, &scratch)?;
         println!("{}", row(&tally));
-        rows.push(format!("{}{}", row(&tally), planted(rounds, kind, seed, &scratch, &mut failures)?));
+        rows.push(format!(
+            "{}{}",
+            row(&tally),
+            planted(rounds, kind, seed, &scratch, &mut failures)?
+        ));
         failures.extend(tally.failures);
     }
     println!("\nseed {seed}\n{HEAD}");
@@ -71,7 +76,13 @@ fn is_possible(rounds: Rounds, kind: Kind) -> bool {
 }
 
 /// Plants bugs in the writer; says after how many cuts each was caught.
-fn planted(rounds: Rounds, kind: Kind, seed: u64, scratch: &Scratch, failures: &mut Vec<String>) -> Result<String> {
+fn planted(
+    rounds: Rounds,
+    kind: Kind,
+    seed: u64,
+    scratch: &Scratch,
+    failures: &mut Vec<String>,
+) -> Result<String> {
     let mut said = String::new();
     for bug in Bug::ALL.iter().map(|bug| bug.name()).filter(|name| PLANTED.contains(name)) {
         let until = Instant::now() + Duration::from_secs(CATCH);
@@ -85,15 +96,15 @@ fn planted(rounds: Rounds, kind: Kind, seed: u64, scratch: &Scratch, failures: &
     Ok(said)
 }
 
-const HEAD: &str =
-    "harness              rounds   cuts  kills  readers  lost  failed mounts  seconds  cuts/s  planted bug caught after cuts";
+const HEAD: &str = "harness              rounds   cuts  lossy  kills  readers  lost  failed mounts  seconds  cuts/s  planted bug caught after cuts";
 
 pub fn row(tally: &Tally) -> String {
     format!(
-        "{:<20} {:>6} {:>6} {:>6} {:>8} {:>5} {:>14} {:>8.1} {:>7.1}",
+        "{:<20} {:>6} {:>6} {:>6} {:>6} {:>8} {:>5} {:>14} {:>8.1} {:>7.1}",
         tally.what,
         tally.rounds,
         tally.cuts,
+        tally.lossy,
         tally.kills,
         tally.readers,
         tally.failures.len(),
@@ -121,7 +132,9 @@ pub fn failing(scratch: &Scratch) -> Result<()> {
         }
         timed(&format!("a full {}", kind.name()), &|| failing::full(kind, scratch))?;
         match ground::fuse_missing() {
-            None => timed(&format!("EIO under {}", kind.name()), &|| failing::disk_errors(kind, scratch).map(drop))?,
+            None => timed(&format!("EIO under {}", kind.name()), &|| {
+                failing::disk_errors(kind, scratch).map(drop)
+            })?,
             Some(want) => skipped(&format!("EIO under {}", kind.name()), want),
         }
     }

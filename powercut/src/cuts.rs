@@ -19,13 +19,20 @@ use crate::stage::{Stage, Tally, keep, store_on};
 const GENERATIONS: u64 = 3;
 
 /// Cuts until `until`; with a planted bug until it is caught.
-pub fn rounds(kind: Kind, seed: u64, plant: Option<&str>, until: Instant, scratch: &Scratch) -> Result<Tally> {
+pub fn rounds(
+    kind: Kind,
+    seed: u64,
+    plant: Option<&str>,
+    until: Instant,
+    scratch: &Scratch,
+) -> Result<Tally> {
     let mut tally = Tally::new(format!("logging disk {}", kind.name()));
     let start = Instant::now();
     let empty = fresh(kind, scratch)?;
     let mut number = 0;
     while Instant::now() < until && tally.failures.is_empty() {
-        let mut log = Log { seed: seed + number, base: empty.clone(), low: 0, high: 0, entries: Vec::new() };
+        let mut log =
+            Log { seed: seed + number, base: empty.clone(), low: 0, high: 0, entries: Vec::new() };
         for generation in 0..GENERATIONS {
             let rng = SmallRng::seed_from_u64(log.seed + (generation << 32));
             match round(kind, log, rng, plant, until, scratch, &mut tally)? {
@@ -75,6 +82,7 @@ fn round(
         }
         let (low, high, image) = (cut.low, cut.high, cut.image.clone());
         tally.cuts += 1;
+        tally.lossy += u64::from(cut.loses);
         if let Some((mounted, why)) = check(kind, seed, cut, scratch)? {
             tally.failed_mounts += u64::from(!mounted);
             failed = Some((at, cut_seed));
@@ -116,7 +124,8 @@ fn record(
     let disk = Disk::serve(log, &scratch.path("fuse"))?;
     let at = scratch.path("logged");
     let mount = kind.mount(&disk.device(), &at)?;
-    let stage = Stage::new(seed, store_on(&at), scratch.path("logged.notes"), plant)?.told(disk.control());
+    let stage =
+        Stage::new(seed, store_on(&at), scratch.path("logged.notes"), plant)?.told(disk.control());
     stage.notes.between(low, high)?;
     let count = if rng.random_bool(0.3) { 2 } else { 0 };
     tally.readers += count as u64;
@@ -164,11 +173,24 @@ fn check(kind: Kind, seed: u64, cut: Cut, scratch: &Scratch) -> Result<Option<(b
 }
 
 /// Makes one cut of a log that was kept, and checks it; with `keep` the image stays.
-pub fn replay(kind: Kind, log: &Path, at: usize, cut_seed: u64, kept: Option<&Path>, scratch: &Scratch) -> Result<()> {
+pub fn replay(
+    kind: Kind,
+    log: &Path,
+    at: usize,
+    cut_seed: u64,
+    kept: Option<&Path>,
+    scratch: &Scratch,
+) -> Result<()> {
     let log = Log::load(log)?;
     ensure!(at <= log.entries.len(), "the log has {} entries", log.entries.len());
     let cut = log.cut(at, cut_seed);
-    println!("seed {}, entry {at} of {}, steps {} to {}", log.seed, log.entries.len(), cut.low, cut.high);
+    println!(
+        "seed {}, entry {at} of {}, steps {} to {}",
+        log.seed,
+        log.entries.len(),
+        cut.low,
+        cut.high
+    );
     if let Some(kept) = kept {
         cut.image.store(kept)?;
     }

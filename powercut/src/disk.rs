@@ -10,9 +10,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use fuser::{
-    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen,
-    ReplyWrite, Request, WriteFlags,
+    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty,
+    ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
 
 use crate::image::Image;
@@ -158,7 +158,11 @@ impl Filesystem for Served {
         let mut state = self.lock();
         if inode == CONTROL {
             let obeyed = std::str::from_utf8(bytes).is_ok_and(|line| state.obey(line));
-            return if obeyed { reply.written(bytes.len() as u32) } else { reply.error(Errno::EINVAL) };
+            return if obeyed {
+                reply.written(bytes.len() as u32)
+            } else {
+                reply.error(Errno::EINVAL)
+            };
         }
         if offset + bytes.len() as u64 > state.image.len() {
             return reply.error(Errno::ENOSPC);
@@ -224,7 +228,8 @@ impl Disk {
         let served = Served { state: Arc::new(Mutex::new(state)) };
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("powercut".into())];
-        let session = fuser::spawn_mount(served.clone(), root, &config).context("cannot mount FUSE")?;
+        let session =
+            fuser::spawn_mount(served.clone(), root, &config).context("cannot mount FUSE")?;
         Ok(Disk { served, session, root: root.to_path_buf() })
     }
 

@@ -71,13 +71,18 @@ impl Kind {
 
     /// Mounts the file system in a file.
     pub fn mount(self, image: &Path, at: &Path) -> Result<Mount> {
-        Mount::new(Command::new("mount").args(["-t", self.name(), "-o", self.options()]).arg(image), at)
+        Mount::new(
+            Command::new("mount").args(["-t", self.name(), "-o", self.options()]).arg(image),
+            at,
+        )
     }
 
     /// Why this file system cannot be had here.
     pub fn missing(self) -> Option<String> {
         let (program, _) = self.mkfs();
-        let found = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].iter().any(|dir| Path::new(dir).join(program).exists());
+        let found = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+            .iter()
+            .any(|dir| Path::new(dir).join(program).exists());
         (!found).then(|| program.to_owned())
     }
 }
@@ -94,10 +99,6 @@ impl Mount {
         fs::create_dir_all(at)?;
         run(command.arg(at))?;
         Ok(Mount { at: at.to_path_buf(), mounted: true })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.at
     }
 
     pub fn remount(&self, options: &str) -> Result<()> {
@@ -138,7 +139,10 @@ impl Scratch {
     pub fn new() -> Result<Scratch> {
         let dir = TempDir::with_prefix("powercut-")?;
         let mut command = Command::new("mount");
-        let mount = Mount::new(command.args(["-t", "tmpfs", "-o", "size=4G,mode=755", "powercut"]), dir.path())?;
+        let mount = Mount::new(
+            command.args(["-t", "tmpfs", "-o", "size=4G,mode=755", "powercut"]),
+            dir.path(),
+        )?;
         Ok(Scratch { _mount: mount, dir })
     }
 
@@ -169,7 +173,10 @@ pub fn enter() -> Result<()> {
     }
     let program = std::env::current_exe()?;
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private"]).arg(program).args(std::env::args_os().skip(1));
+    command
+        .args(["--mount", "--propagation", "private"])
+        .arg(program)
+        .args(std::env::args_os().skip(1));
     Err(command.env(INSIDE, "1").exec()).context("cannot run unshare")
 }
 

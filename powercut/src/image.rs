@@ -62,7 +62,9 @@ impl Image {
     pub fn read(&self, offset: u64, to: &mut [u8]) {
         for (block, within, range) in pieces(offset, to.len()) {
             match &self.blocks[block] {
-                Some(bytes) => to[range.clone()].copy_from_slice(&bytes[within..within + range.len()]),
+                Some(bytes) => {
+                    to[range.clone()].copy_from_slice(&bytes[within..within + range.len()])
+                }
                 None => to[range].fill(0),
             }
         }

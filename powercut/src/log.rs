@@ -14,7 +14,10 @@ const SECTOR: usize = 512;
 
 #[derive(Clone, Debug)]
 pub enum Entry {
-    Write { offset: u64, bytes: Vec<u8> },
+    Write {
+        offset: u64,
+        bytes: Vec<u8>,
+    },
     /// The device has everything that came before.
     Flush,
     /// The writer goes for this step.
@@ -52,7 +55,11 @@ impl Log {
     }
 
     /// Power cuts at places in ascending order, each with a seed for what is lost.
-    pub fn cuts<T>(&self, places: &[(usize, u64)], mut each: impl FnMut(usize, u64, Cut) -> T) -> Vec<T> {
+    pub fn cuts<T>(
+        &self,
+        places: &[(usize, u64)],
+        mut each: impl FnMut(usize, u64, Cut) -> T,
+    ) -> Vec<T> {
         let mut flushed = self.base.clone();
         let mut from = 0;
         let mut results = Vec::new();
@@ -82,7 +89,8 @@ impl Log {
 
     pub fn store(&self, path: &Path) -> io::Result<()> {
         let mut to = BufWriter::new(File::create(path)?);
-        let mut put = |words: &[u64]| words.iter().try_for_each(|word| to.write_all(&word.to_le_bytes()));
+        let mut put =
+            |words: &[u64]| words.iter().try_for_each(|word| to.write_all(&word.to_le_bytes()));
         put(&[self.seed, self.low, self.high, self.base.len(), self.entries.len() as u64])?;
         let mut block = vec![0; 4096];
         for offset in (0..self.base.len()).step_by(4096) {

@@ -111,8 +111,11 @@ fn main() -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     let said = format!("{error:#}");
     eprintln!("{said}");
-    let broken = ["LOST", "DAMAGED", "TORN", "VANISHED", "BROKEN"].iter().any(|word| said.contains(word))
-        || error.downcast_ref().is_some_and(|error| matches!(error, mapstone::Error::Corrupt { .. }));
+    let broken =
+        ["LOST", "DAMAGED", "TORN", "VANISHED", "BROKEN"].iter().any(|word| said.contains(word))
+            || error
+                .downcast_ref()
+                .is_some_and(|error| matches!(error, mapstone::Error::Corrupt { .. }));
     ExitCode::from(if broken { BROKEN as u8 } else { FAILED })
 }
 
@@ -130,8 +133,14 @@ fn stage(what: &What) -> Result<()> {
     ground::enter()?;
     let scratch = Scratch::new()?;
     match what {
-        What::Shutdown(with) => report(with, shutdown::rounds(with.fs, with.seed, with.plant.as_deref(), with.until(), &scratch)?),
-        What::Disk(with) => report(with, cuts::rounds(with.fs, with.seed, with.plant.as_deref(), with.until(), &scratch)?),
+        What::Shutdown(with) => report(
+            with,
+            shutdown::rounds(with.fs, with.seed, with.plant.as_deref(), with.until(), &scratch)?,
+        ),
+        What::Disk(with) => report(
+            with,
+            cuts::rounds(with.fs, with.seed, with.plant.as_deref(), with.until(), &scratch)?,
+        ),
         What::Replay { log, fs, cut, cut_seed, keep } => {
             cuts::replay(*fs, log, *cut, *cut_seed, keep.as_deref(), &scratch)
         }

@@ -36,7 +36,8 @@ impl Model {
     }
 
     fn apply_op(&mut self, op: &Op) {
-        let table = self.tables.get_mut(op.table).expect("the script writes to tables that are there");
+        let table =
+            self.tables.get_mut(op.table).expect("the script writes to tables that are there");
         match op.put {
             Some(content) => table.insert(op.key.clone(), content),
             None => table.remove(&op.key),
@@ -76,7 +77,9 @@ impl Model {
             for (key, content) in table {
                 let text = String::from_utf8_lossy(key);
                 match held.get(key) {
-                    None => return format!("{name}/{text:?} of step {} is not there", content.step),
+                    None => {
+                        return format!("{name}/{text:?} of step {} is not there", content.step);
+                    }
                     Some(value) if value.hash != xxh3_64(&content.bytes(key)) => {
                         return format!(
                             "{name}/{text:?} of step {}, {} bytes, is of step {:?}, {} bytes",
@@ -110,7 +113,9 @@ impl Held {
         let snapshot = store.snapshot()?;
         let mut tables = BTreeMap::from([(String::new(), table(&snapshot)?)]);
         for name in snapshot.tables()? {
-            let Some(named) = snapshot.table(&name)? else { bail!("{name} is listed and not there") };
+            let Some(named) = snapshot.table(&name)? else {
+                bail!("{name} is listed and not there")
+            };
             tables.insert(name, table(&named)?);
         }
         Ok(Held { tables })
@@ -159,13 +164,17 @@ pub fn check(store: &Store, seed: u64, low: u64, high: u64) -> Result<(Script, M
 fn check_reads(store: &Store, model: &Model) -> Result<()> {
     let snapshot = store.snapshot()?;
     for (name, table) in &model.tables {
-        let snapshot = if name.is_empty() { Some(snapshot.clone()) } else { snapshot.table(name)? };
+        let snapshot =
+            if name.is_empty() { Some(snapshot.clone()) } else { snapshot.table(name)? };
         let Some(snapshot) = snapshot else { bail!("LOST: table {name}") };
         let keys: Vec<&Vec<u8>> = table.keys().collect();
         for (key, value) in keys.iter().zip(snapshot.get_many(&keys)?) {
             let wanted = table[*key].bytes(key);
             ensure!(value.as_deref() == Some(&wanted[..]), "LOST: get_many of {name}/{key:?}");
-            ensure!(snapshot.get(key)?.as_deref() == Some(&wanted[..]), "LOST: get of {name}/{key:?}");
+            ensure!(
+                snapshot.get(key)?.as_deref() == Some(&wanted[..]),
+                "LOST: get of {name}/{key:?}"
+            );
         }
         for key in (0..100).map(key).filter(|key| !table.contains_key(key)) {
             ensure!(snapshot.get(&key)?.is_none(), "LOST: {name}/{key:?} was deleted");

@@ -24,7 +24,8 @@ pub struct Notes {
 impl Notes {
     /// Opens the file of numbers, all zero if it is new.
     pub fn open(path: &Path, control: Option<&PathBuf>) -> Result<Notes> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.with_context(|| format!("cannot open {}", path.display()))?;
         if file.metadata()?.len() < 32 {
             file.set_len(32)?;

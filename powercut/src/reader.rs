@@ -51,7 +51,9 @@ impl Reader {
         while !notes.stopped()? {
             match Store::open_read_only(&self.store) {
                 Ok(store) => return Ok(Some(store)),
-                Err(Error::NotFound { .. } | Error::NeedsRecovery { .. } | Error::NotAStore { .. }) => {
+                Err(
+                    Error::NotFound { .. } | Error::NeedsRecovery { .. } | Error::NotAStore { .. },
+                ) => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err(error) => return Err(error.into()),
@@ -69,10 +71,14 @@ fn check_group(snapshot: &Snapshot, group: u64, counter: u64) -> Result<()> {
         Some(pairs) => values.extend(pairs.get_many(&keys)?),
         None => ensure!(values.iter().all(Option::is_none), "TORN: group {group} without a table"),
     }
-    let contents: Vec<_> = values.iter().map(|value| value.as_deref().and_then(Content::claimed)).collect();
+    let contents: Vec<_> =
+        values.iter().map(|value| value.as_deref().and_then(Content::claimed)).collect();
     let torn = contents.iter().any(|content| *content != contents[0]);
     ensure!(!torn, "TORN: group {group} at {counter}: {contents:?}");
-    ensure!(contents[0].is_none_or(|one| one.step <= counter), "TORN: group {group} without {counter}");
+    ensure!(
+        contents[0].is_none_or(|one| one.step <= counter),
+        "TORN: group {group} without {counter}"
+    );
     Ok(())
 }
 

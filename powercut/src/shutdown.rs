@@ -17,7 +17,13 @@ use crate::stage::{Stage, Tally, keep, store_on};
 const ROUNDS_A_STORE: usize = 8;
 
 /// Cuts until `until`; with a planted bug until it is caught.
-pub fn rounds(kind: Kind, seed: u64, plant: Option<&str>, until: Instant, scratch: &Scratch) -> Result<Tally> {
+pub fn rounds(
+    kind: Kind,
+    seed: u64,
+    plant: Option<&str>,
+    until: Instant,
+    scratch: &Scratch,
+) -> Result<Tally> {
     let mut tally = Tally::new(format!("shutdown {}", kind.name()));
     let start = Instant::now();
     let mut number = 0;
@@ -107,6 +113,7 @@ fn round(stage: &Stage, at: &Path, rng: &mut SmallRng, tally: &mut Tally) -> Res
     }
     cut(at)?;
     tally.cuts += 1;
+    tally.lossy += 1;
     let ended = writer.wait()?;
     // What was acknowledged after the number was read may count or not.
     stage.notes.between(durable, stage.notes.begun()?)?;

@@ -26,7 +26,14 @@ impl Stage {
     pub fn new(seed: u64, store: PathBuf, notes: PathBuf, plant: Option<&str>) -> Result<Stage> {
         let _ = std::fs::remove_file(&notes);
         let opened = Notes::open(&notes, None)?;
-        Ok(Stage { seed, store, notes_path: notes, notes: opened, control: None, plant: plant.map(str::to_owned) })
+        Ok(Stage {
+            seed,
+            store,
+            notes_path: notes,
+            notes: opened,
+            control: None,
+            plant: plant.map(str::to_owned),
+        })
     }
 
     /// Writers tell the logging disk how far they are.
@@ -118,6 +125,8 @@ pub struct Tally {
     pub what: String,
     pub rounds: u64,
     pub cuts: u64,
+    /// Cuts that took something the file system had written. By the shutdown call all do.
+    pub lossy: u64,
     pub kills: u64,
     pub readers: u64,
     pub failed_mounts: u64,

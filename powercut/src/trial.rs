@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -16,6 +17,9 @@ use crate::script::Content;
 
 /// Larger than a segment of these stores.
 const LARGE: u32 = 300_000;
+
+/// What a trial says that was to see its disk fail.
+pub const NEVER: &str = "the disk never failed";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Name {
@@ -100,18 +104,20 @@ impl Trial {
         let mut ledger = self.open()?;
         ledger.go_on(60)?;
         ledger.notes.tell(self.order.as_deref().unwrap_or("eio_write 0 0"))?;
-        let mut failure = None;
-        for _ in 0..3000 {
-            if let Err(error) = ledger.put_durably() {
-                failure = Some(error);
-                // A segment that cannot be made is no failed sync, and can be tried again.
-                if matches!(ledger.put_durably(), Err(Error::Poisoned)) {
-                    break;
-                }
+        let mut seen = None;
+        for _ in 0..800 {
+            // A segment that cannot be made is no failed sync, and can be tried again; so something small is tried as well.
+            let small =
+                || ledger.store.put("small", "value").and_then(|()| ledger.store.sync().map(drop));
+            let failure = small().err().or_else(|| ledger.put_durably().err());
+            match failure {
+                Some(Error::Poisoned) => break,
+                Some(error @ Error::Io { op: "sync", .. }) => seen = Some(error),
+                Some(Error::Io { .. } | Error::Full { .. }) | None => {}
+                Some(error) => bail!("BROKEN: a failing disk: {error:?}"),
             }
         }
-        let Some(failure) = failure else { bail!("the disk never failed") };
-        ensure!(matches!(failure, Error::Io { .. }), "BROKEN: the first failure is {failure:?}");
+        ensure!(seen.is_some(), "{NEVER}");
         ledger.check_poisoned()?;
         ledger.check_reads()?;
         ledger.notes.tell("eio_write 0 0")?;
@@ -146,9 +152,8 @@ impl Trial {
             ledger.check_reads()?;
             drop(file);
             fs::remove_file(&filler)?;
-            // Some file systems free the space of an unlinked file with the next transaction.
-            rustix::fs::syncfs(File::open(self.store.parent().context("a parent")?)?)?;
             ensure!(refused > 0, "the disk was never full");
+            ledger.until_room()?;
             ledger.go_on(30).context("BROKEN: there is space again")?;
             ledger.check_all()?;
             ledger.store.checkpoint()?;
@@ -158,7 +163,12 @@ impl Trial {
     }
 
     fn file_size(&self) -> Result<()> {
-        let limit = |bytes| setrlimit(Resource::Fsize, Rlimit { current: bytes, maximum: getrlimit(Resource::Fsize).maximum });
+        let limit = |bytes| {
+            setrlimit(
+                Resource::Fsize,
+                Rlimit { current: bytes, maximum: getrlimit(Resource::Fsize).maximum },
+            )
+        };
         let mut ledger = self.open()?;
         ledger.go_on(30)?;
         limit(Some(200 << 10))?;
@@ -172,7 +182,12 @@ impl Trial {
     }
 
     fn descriptors(&self) -> Result<()> {
-        let limit = |count| setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum: getrlimit(Resource::Nofile).maximum });
+        let limit = |count| {
+            setrlimit(
+                Resource::Nofile,
+                Rlimit { current: Some(count), maximum: getrlimit(Resource::Nofile).maximum },
+            )
+        };
         let before = getrlimit(Resource::Nofile).current.unwrap_or(1024);
         let mut ledger = self.open()?;
         ledger.go_on(30)?;
@@ -192,7 +207,10 @@ impl Trial {
         ensure!(failures > 0, "there were always descriptors");
         ledger.check_reads()?;
         let opened = Store::open_read_only(&self.store);
-        ensure!(matches!(opened, Err(Error::Io { .. })), "BROKEN: opened without descriptors: {opened:?}");
+        ensure!(
+            matches!(opened, Err(Error::Io { .. })),
+            "BROKEN: opened without descriptors: {opened:?}"
+        );
         limit(before)?;
         ledger.go_on(60).context("BROKEN: there are descriptors again")?;
         ledger.check_all()?;
@@ -202,9 +220,15 @@ impl Trial {
     fn read_only(&self) -> Result<()> {
         let notes = Notes::open(&self.notes, None)?;
         let opened = Store::open(&self.store);
-        ensure!(matches!(&opened, Err(Error::Io { source, .. }) if source.raw_os_error() == Some(30)), "BROKEN: {opened:?}");
+        ensure!(
+            matches!(&opened, Err(Error::Io { source, .. }) if source.raw_os_error() == Some(30)),
+            "BROKEN: {opened:?}"
+        );
         let created = Store::open(self.store.with_file_name("other"));
-        ensure!(matches!(&created, Err(Error::Io { source, .. }) if source.raw_os_error() == Some(30)), "BROKEN: {created:?}");
+        ensure!(
+            matches!(&created, Err(Error::Io { source, .. }) if source.raw_os_error() == Some(30)),
+            "BROKEN: {created:?}"
+        );
         let (store, next) = (Store::open_read_only(&self.store)?, notes.last_durable()?);
         let ledger = Ledger { trial: self, notes, store, next };
         ledger.check_all()?;
@@ -263,6 +287,22 @@ impl Ledger<'_> {
         Ok(refused)
     }
 
+    /// Waits for the space of a file that was unlinked. btrfs frees it in the background, with a later transaction.
+    fn until_room(&mut self) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(20);
+        let dir = File::open(self.trial.store.parent().context("a parent")?)?;
+        loop {
+            rustix::fs::syncfs(&dir)?;
+            let large = self.store.put_with("large", LARGE as usize, |bytes| bytes.fill(2));
+            match large.and_then(|()| self.put_durably()) {
+                Ok(()) => return Ok(()),
+                Err(Error::Full { .. }) => std::thread::sleep(Duration::from_millis(10)),
+                Err(error) => bail!("BROKEN: there is space again: {error:?}"),
+            }
+            ensure!(Instant::now() < until, "BROKEN: it is full for ever");
+        }
+    }
+
     /// Every kind of write may say that the disk is full, and nothing else.
     fn try_everything_full(&mut self) -> Result<()> {
         for round in 0..50 {
@@ -277,9 +317,14 @@ impl Ledger<'_> {
             let dropped = self.store.drop_table("scratch").map(drop);
             let checkpoint = self.store.checkpoint().map(drop);
             let sync = self.store.sync().map(drop);
-            for (what, result) in
-                [("put", small), ("put_with", large), ("batch", batch), ("table", table), ("drop", dropped), ("checkpoint", checkpoint)]
-            {
+            for (what, result) in [
+                ("put", small),
+                ("put_with", large),
+                ("batch", batch),
+                ("table", table),
+                ("drop", dropped),
+                ("checkpoint", checkpoint),
+            ] {
                 if !matches!(result, Ok(()) | Err(Error::Full { .. })) {
                     bail!("BROKEN: {what} on a full disk: {result:?}");
                 }
@@ -310,7 +355,10 @@ impl Ledger<'_> {
             ("checkpoint", store.checkpoint().map(drop)),
         ];
         for (what, result) in results {
-            ensure!(matches!(result, Err(Error::Poisoned)), "BROKEN: {what} when poisoned: {result:?}");
+            ensure!(
+                matches!(result, Err(Error::Poisoned)),
+                "BROKEN: {what} when poisoned: {result:?}"
+            );
         }
         Ok(())
     }

@@ -87,7 +87,9 @@ impl Writer {
                 return Ok((open(&self.store, self.seed)?, true));
             }
             Action::Put(op) => match step.durable {
-                Durable::Immediate => batch(&store, std::slice::from_ref(op), Durability::Immediate)?,
+                Durable::Immediate => {
+                    batch(&store, std::slice::from_ref(op), Durability::Immediate)?
+                }
                 _ if op.table.is_empty() => store.put(&op.key, bytes(op))?,
                 _ => table(&store, op)?.put(&op.key, bytes(op))?,
             },
@@ -145,7 +147,9 @@ fn batch(store: &Store, ops: &[Op], durability: Durability) -> Result<()> {
         match (op.table, op.put) {
             ("", Some(content)) => batch.put(&op.key, content.bytes(&op.key))?,
             ("", None) => batch.delete(&op.key)?,
-            (_, Some(content)) => batch.put_in(&table(store, op)?, &op.key, content.bytes(&op.key))?,
+            (_, Some(content)) => {
+                batch.put_in(&table(store, op)?, &op.key, content.bytes(&op.key))?
+            }
             (_, None) => batch.delete_in(&table(store, op)?, &op.key)?,
         };
     }

@@ -149,7 +149,8 @@ impl File for RealFile {
             Access::Read => options.map_raw_read_only(&self.file),
             Access::Write => options.map_raw(&self.file),
         }?;
-        Ok(Region::new(Box::new(Mapping::new(map)), access))
+        let page_by_page = access == Access::Write && life::copies_on_write(&self.file);
+        Ok(Region::new(Box::new(Mapping::new(map, page_by_page)), access))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -201,11 +202,14 @@ impl File for RealFile {
 /// A mapping made by the kernel.
 pub(super) struct Mapping {
     map: MmapRaw,
+    /// On a full btrfs, the fault that makes one page writable has the others written back, which protects them again. A
+    /// store that needs two at once would fault for ever.
+    page_by_page: bool,
 }
 
 impl Mapping {
-    pub(super) fn new(map: MmapRaw) -> Mapping {
-        Mapping { map }
+    pub(super) fn new(map: MmapRaw, page_by_page: bool) -> Mapping {
+        Mapping { map, page_by_page }
     }
 }
 
@@ -219,6 +223,10 @@ unsafe impl Backing for Mapping {
         let start = NonNull::new(self.map.as_mut_ptr());
         let len = if start.is_some() { self.map.len() } else { 0 };
         NonNull::slice_from_raw_parts(start.unwrap_or(NonNull::<u128>::dangling().cast()), len)
+    }
+
+    fn page_by_page(&self) -> bool {
+        self.page_by_page
     }
 
     fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
