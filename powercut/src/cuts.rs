@@ -18,6 +18,9 @@ use crate::stage::{Stage, Tally, keep, store_on};
 /// How often a writer goes on from the state that a cut has left, before a fresh store.
 const GENERATIONS: u64 = 3;
 
+/// Cuts of what one writer did.
+const PLACES: usize = 30;
+
 /// Cuts until `until`; with a planted bug until it is caught.
 pub fn rounds(
     kind: Kind,
@@ -70,7 +73,7 @@ fn round(
     let (log, complaints) = record(kind, log, &mut rng, plant, scratch, tally)?;
     let mut failed: Option<(usize, u64)> = None;
     let mut places: Vec<(usize, u64)> =
-        (0..30).map(|_| (rng.random_range(0..=log.entries.len()), rng.random())).collect();
+        (0..PLACES).map(|_| (log.place(&mut rng), rng.random())).collect();
     places.sort_unstable();
     let mut next = None;
     let chosen = rng.random_range(0..places.len());

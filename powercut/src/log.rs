@@ -49,6 +49,19 @@ pub struct Cut {
 }
 
 impl Log {
+    /// A place for a cut: most follow a write that may be lost.
+    pub fn place(&self, rng: &mut SmallRng) -> usize {
+        for _ in 0..20 {
+            let at = rng.random_range(0..=self.entries.len());
+            if rng.random_bool(0.2)
+                || matches!(self.entries[..at].last(), Some(Entry::Write { .. }))
+            {
+                return at;
+            }
+        }
+        self.entries.len()
+    }
+
     /// Power goes before entry `at`: what was flushed stays, of the rest a random part, some of it torn.
     pub fn cut(&self, at: usize, seed: u64) -> Cut {
         self.cuts(&[(at, seed)], |_, _, cut| cut).pop().expect("one")

@@ -42,6 +42,8 @@ impl Reader {
                 ensure!(notes.begun()? >= counter, "a step that nobody has begun; {done} was done");
             }
             rounds += 1;
+            // The writer needs a processor as well.
+            std::thread::sleep(Duration::from_micros(100));
         }
         Ok(())
     }
