@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::child::{Ended, SIGBUS, finish, own, with, with_path};
 use crate::disk::Disk;
@@ -22,13 +22,15 @@ struct Bench {
     store: PathBuf,
     notes: PathBuf,
     control: Option<PathBuf>,
+    /// The bug that all trials have.
+    plant: Option<String>,
 }
 
 impl Bench {
-    fn new(dir: &Path, scratch: &Scratch, control: Option<PathBuf>) -> Result<Bench> {
+    fn new(dir: &Path, scratch: &Scratch) -> Bench {
         let notes = scratch.path("trial.notes");
         let _ = std::fs::remove_file(&notes);
-        Ok(Bench { store: store_on(dir), notes, control })
+        Bench { store: store_on(dir), notes, control: None, plant: None }
     }
 
     fn command(&self, name: &str) -> Result<Command> {
@@ -38,6 +40,9 @@ impl Bench {
         with_path(&mut command, "--notes", &self.notes);
         if let Some(control) = &self.control {
             with_path(&mut command, "--control", control);
+        }
+        if let Some(plant) = &self.plant {
+            command.env(mapstone::sim::PLANT, plant);
         }
         Ok(command)
     }
@@ -57,64 +62,64 @@ impl Bench {
     }
 }
 
+/// Orders to the disk, and whether the store is opened again on what the failure has left in the page cache.
+const ORDERS: [(&str, bool); 7] = [
+    ("eio_write 0 1", false),
+    ("eio_write 0 1", true),
+    ("eio_write 1 1", true),
+    ("eio_write 3 2", false),
+    ("eio_write 7 1000000", true),
+    ("eio_flush 0 1", true),
+    ("eio_flush 2 2", false),
+];
+
 /// Writes or flushes fail with EIO; the handle is poisoned, and reopening loses nothing, with the same mount where the file system still
 /// works, and with a new one.
-pub fn disk_errors(kind: Kind, scratch: &Scratch) -> Result<u64> {
+pub fn disk_errors(kind: Kind, plant: Option<&str>, scratch: &Scratch) -> Result<()> {
     let fresh = scratch.path("fresh.img");
     kind.make(&fresh, kind.bytes())?;
     let base = Image::load(&fresh)?;
     std::fs::remove_file(&fresh)?;
-    let orders = [
-        "eio_write 0 1",
-        "eio_write 1 1",
-        "eio_write 3 2",
-        "eio_write 7 1000000",
-        "eio_flush 0 1",
-        "eio_flush 2 2",
-    ];
     let mut shown = 0;
-    for order in orders {
-        let one = one_error(kind, &base, order, scratch);
-        shown += u64::from(one.map_err(|error| error.context(format!("{} {order}", kind.name())))?);
+    for (order, warm) in ORDERS {
+        let log = Log { seed: 0, base: base.clone(), low: 0, high: 0, entries: Vec::new() };
+        let disk = Disk::serve(log, &scratch.path("fuse"))?;
+        let mut bench = Bench::new(&scratch.path("failing"), scratch);
+        (bench.control, bench.plant) = (Some(disk.control()), plant.map(str::to_owned));
+        let one = one_error(kind, &disk, &bench, order, warm);
+        disk.finish()?;
+        shown += usize::from(one.with_context(|| format!("{} {order}", kind.name()))?);
     }
     // A file system that keeps copies of what matters to it survives one failed write.
-    ensure!(
-        shown * 2 >= orders.len() as u64,
-        "only {shown} of {} failures were seen",
-        orders.len()
-    );
-    Ok(shown)
+    ensure!(shown * 2 >= ORDERS.len(), "only {shown} of {} failures were seen", ORDERS.len());
+    Ok(())
 }
 
 /// Says whether the failure was seen at all.
-fn one_error(kind: Kind, base: &Image, order: &str, scratch: &Scratch) -> Result<bool> {
-    let log = Log { seed: 0, base: base.clone(), low: 0, high: 0, entries: Vec::new() };
-    let disk = Disk::serve(log, &scratch.path("fuse"))?;
-    let at = scratch.path("failing");
-    let mut mount = kind.mount(&disk.device(), &at)?;
-    let bench = Bench::new(&at, scratch, Some(disk.control()))?;
-    let tried = || -> Result<bool> {
+fn one_error(kind: Kind, disk: &Disk, bench: &Bench, order: &str, warm: bool) -> Result<bool> {
+    let at = bench.store.parent().context("a parent")?;
+    let mounted = |tried: &dyn Fn() -> Result<bool>| {
+        let mount = kind.mount(&disk.device(), at)?;
+        let result = tried();
+        mount.unmount()?;
+        result
+    };
+    let shown = mounted(&|| {
         let ended = bench.run("poison", &[("--order", order)])?;
         let unseen = matches!(&ended, Ended::Exit(_, said) if said.contains(NEVER));
         ensure!(ended.well() || unseen, "poison: {ended}");
         // The page cache of this mount holds what the disk does not. The file system may have given up.
-        let ended = bench.run("reopen", &[])?;
+        let mut command = bench.command("reopen")?;
+        command.args(warm.then_some("--warm"));
+        let ended = finish(&mut command)?;
         ensure!(!ended.broken() && !matches!(ended, Ended::Signal(..)), "the same mount: {ended}");
         Ok(!unseen)
-    };
-    let result = tried();
-    mount.unmount()?;
-    let shown = result?;
-    mount = kind.mount(&disk.device(), &at)?;
-    let mut result = bench.passes("reopen", &[]);
-    if result.is_ok() && order == "eio_write 0 1" {
-        mount.unmount()?;
-        mount = kind.mount(&disk.device(), &at)?;
-        result = unreadable(&bench, &disk);
+    })?;
+    mounted(&|| bench.passes("reopen", &[]).map(|()| true))?;
+    if order == ORDERS[0].0 && !warm {
+        mounted(&|| unreadable(bench, disk).map(|()| true))?;
     }
-    mount.unmount()?;
-    disk.finish()?;
-    result.map(|()| shown)
+    Ok(shown)
 }
 
 /// Nothing can be read: an error, or the signal that the kernel has for mappings. Afterwards all is there.
@@ -138,7 +143,7 @@ pub fn thin_device(scratch: &Scratch) -> Result<()> {
     let image = outer.join("image");
     Kind::Ext4.make(&image, 128 << 20)?;
     let mount = Kind::Ext4.mount(&image, &at)?;
-    let bench = Bench::new(&at, scratch, None)?;
+    let bench = Bench::new(&at, scratch);
     let mut result = bench.passes("poison", &[("--value", "30000")]);
     pool.remount("size=400M")?;
     if result.is_ok() {
@@ -160,7 +165,7 @@ pub fn full(kind: Kind, scratch: &Scratch) -> Result<()> {
     let (image, at) = (scratch.path("full.img"), scratch.path("full"));
     kind.make(&image, kind.bytes())?;
     let mut mount = kind.mount(&image, &at)?;
-    let bench = Bench::new(&at, scratch, None)?;
+    let bench = Bench::new(&at, scratch);
     let mut result = bench.passes("full", &[]);
     mount.unmount()?;
     mount = kind.mount(&image, &at)?;
@@ -174,7 +179,7 @@ pub fn full_tmpfs(scratch: &Scratch) -> Result<()> {
     let at = scratch.path("small");
     let mount =
         Mount::new(Command::new("mount").args(["-t", "tmpfs", "-o", "size=16M", "powercut"]), &at)?;
-    let bench = Bench::new(&at, scratch, None)?;
+    let bench = Bench::new(&at, scratch);
     let result = bench.passes("full", &[]).and_then(|()| bench.passes("reopen", &[]));
     mount.unmount()?;
     result
@@ -191,7 +196,7 @@ pub fn quota(scratch: &Scratch) -> Result<()> {
     let mut result = btrfs(&["quota", "enable"], &at)
         .and_then(|()| btrfs(&["subvolume", "create"], &volume))
         .and_then(|()| btrfs(&["qgroup", "limit", "12M"], &volume));
-    let bench = Bench::new(&volume, scratch, None)?;
+    let bench = Bench::new(&volume, scratch);
     result =
         result.and_then(|()| bench.passes("full", &[])).and_then(|()| bench.passes("reopen", &[]));
     mount.unmount()?;
@@ -203,7 +208,7 @@ pub fn quota(scratch: &Scratch) -> Result<()> {
 pub fn limits(dir: &Path) -> Result<u64> {
     for name in ["file-size", "descriptors"] {
         let notes = dir.join(format!("{name}.notes"));
-        let bench = Bench { store: dir.join(name), notes, control: None };
+        let bench = Bench { store: dir.join(name), notes, control: None, plant: None };
         bench.passes(name, &[])?;
         bench.passes("reopen", &[])?;
     }
@@ -217,7 +222,7 @@ pub fn denied(scratch: &Scratch) -> Result<()> {
         Command::new("mount").args(["-t", "tmpfs", "-o", "size=16M,mode=755", "powercut"]),
         &at,
     )?;
-    let bench = Bench::new(&at, scratch, None)?;
+    let bench = Bench::new(&at, scratch);
     // Makes a store with some keys.
     std::fs::create_dir_all(bench.store.join("log"))?;
     let made = bench.passes("reopen", &[]);

@@ -12,6 +12,9 @@ use crate::image::Image;
 /// The unit in which a device tears.
 const SECTOR: usize = 512;
 
+/// Where ext4, xfs and btrfs have their superblocks: these blocks they need written whole, and cannot be mounted otherwise.
+const SUPERBLOCKS: [u64; 3] = [0, 64 << 10, 64 << 20];
+
 #[derive(Clone, Debug)]
 pub enum Entry {
     Write {
@@ -166,6 +169,10 @@ fn read_word(from: &mut impl Read) -> io::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
+fn is_superblock(offset: u64, len: usize) -> bool {
+    SUPERBLOCKS.iter().any(|block| offset < block + 4096 && *block < offset + len as u64)
+}
+
 /// Applies a random part of the writes that no flush has followed; says whether any of it is missing.
 fn lose(image: &mut Image, volatile: &[Entry], seed: u64) -> bool {
     let mut rng = SmallRng::seed_from_u64(seed);
@@ -176,7 +183,7 @@ fn lose(image: &mut Image, volatile: &[Entry], seed: u64) -> bool {
         let Entry::Write { offset, bytes } = entry else { continue };
         if rng.random_bool(lost) {
             loses = true;
-        } else if rng.random_bool(torn) {
+        } else if rng.random_bool(torn) && !is_superblock(*offset, bytes.len()) {
             for (number, sector) in bytes.chunks(SECTOR).enumerate() {
                 if rng.random_bool(0.5) {
                     image.write(offset + (number * SECTOR) as u64, sector);

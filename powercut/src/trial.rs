@@ -56,6 +56,9 @@ pub struct Trial {
     /// What to tell it.
     #[arg(long)]
     pub order: Option<String>,
+    /// Believe what the page cache holds, as long as the store does.
+    #[arg(long)]
+    pub warm: bool,
     /// Bytes of most values.
     #[arg(long, default_value_t = 400)]
     pub value: u32,
@@ -105,7 +108,7 @@ impl Trial {
         ledger.go_on(60)?;
         ledger.notes.tell(self.order.as_deref().unwrap_or("eio_write 0 0"))?;
         let mut seen = None;
-        for _ in 0..800 {
+        for _ in 0..200 {
             // A segment that cannot be made is no failed sync, and can be tried again; so something small is tried as well.
             let small =
                 || ledger.store.put("small", "value").and_then(|()| ledger.store.sync().map(drop));
@@ -128,7 +131,9 @@ impl Trial {
     }
 
     fn reopen(&self) -> Result<()> {
-        drop_caches(&self.store)?;
+        if !self.warm {
+            drop_caches(&self.store)?;
+        }
         if let Some(order) = &self.order {
             Notes::open(&self.notes, self.control.as_ref())?.tell(order)?;
         }
