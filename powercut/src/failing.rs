@@ -144,17 +144,17 @@ pub fn thin_device(scratch: &Scratch) -> Result<()> {
     Kind::Ext4.make(&image, 128 << 20)?;
     let mount = Kind::Ext4.mount(&image, &at)?;
     let bench = Bench::new(&at, scratch);
-    let mut result = bench.passes("poison", &[("--value", "30000")]);
+    let mut result = bench.passes("poison", &[("--value", "150000")]);
     pool.remount("size=400M")?;
     if result.is_ok() {
-        let ended = bench.run("reopen", &[("--value", "30000")])?;
+        let ended = bench.run("reopen", &[("--value", "150000")])?;
         if ended.broken() || matches!(ended, Ended::Signal(..)) {
             result = Err(anyhow::anyhow!("the same mount: {ended}"));
         }
     }
     mount.unmount()?;
     let mount = Kind::Ext4.mount(&image, &at)?;
-    result = result.and_then(|()| bench.passes("reopen", &[("--value", "30000")]));
+    result = result.and_then(|()| bench.passes("reopen", &[("--value", "150000")]));
     mount.unmount()?;
     pool.unmount()?;
     result
