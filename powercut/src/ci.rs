@@ -24,7 +24,7 @@ const SUBTLE: [&str; 5] = [
     "keep-clean-record",
 ];
 /// Bugs that a failing disk shows.
-const FAILING: [&str; 2] = ["retry-after-eio", "trust-after-eio"];
+const FAILING: [&str; 3] = ["retry-after-eio", "trust-after-eio", "skip-redirty"];
 
 /// A way to cut the power: on which file system, and its share of the time.
 type Rounds = fn(Kind, u64, Option<&str>, Instant, &Scratch) -> Result<Tally>;
