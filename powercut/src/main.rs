@@ -10,6 +10,7 @@ mod disk;
 mod failing;
 mod ground;
 mod image;
+mod ledger;
 mod log;
 mod model;
 mod notes;
