@@ -139,13 +139,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// Wraps a failed call; a full disk, quota or file size limit becomes [`Error::Full`].
+    /// Wraps a failed call; a full disk, quota or file size limit becomes [`Error::Full`], unless it shows only in a sync:
+    /// then what was to become durable may be lost, and space does not bring it back.
     pub(crate) fn io(op: &'static str, path: impl AsRef<Path>, source: io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
         match source.kind() {
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => Error::Full { path, source },
+            | io::ErrorKind::FileTooLarge
+                if op != "sync" =>
+            {
+                Error::Full { path, source }
+            }
             _ => Error::Io { op, path, source },
         }
     }

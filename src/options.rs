@@ -131,7 +131,8 @@ impl Options {
 
     /// Open on a file system on which shared mappings are not coherent (a network file system). Default false.
     ///
-    /// Even then only one machine may have the store open, and its promises are those of that file system.
+    /// Even then only one machine may have the store open, and its promises are those of that file system. What is mounted
+    /// through FUSE is taken for local, because the kernel does not tell; if it is a network, this holds for it as well.
     pub fn force_file_system(&mut self, force: bool) -> &mut Options {
         self.force_file_system = force;
         self

@@ -186,7 +186,8 @@ impl File for RealFile {
             Access::Read => options.map_raw_read_only(&self.file),
             Access::Write => options.map_raw(&self.file),
         }?;
-        let mut mapping = Mapping::new(map);
+        let page_by_page = access == Access::Write && life::copies_on_write(&self.file);
+        let mut mapping = Mapping::new(map, page_by_page);
         if self.guard {
             mapping.watch =
                 Some(Watch::new(mapping.map.as_mut_ptr().expose_provenance(), len, access)?);
@@ -245,11 +246,14 @@ pub(super) struct Mapping {
     /// Declared first, so that it goes before the range is unmapped.
     watch: Option<Watch>,
     map: MmapRaw,
+    /// On a full btrfs, the fault that makes one page writable has the others written back, which protects them again. A
+    /// store that needs two at once would fault for ever.
+    page_by_page: bool,
 }
 
 impl Mapping {
-    pub(super) fn new(map: MmapRaw) -> Mapping {
-        Mapping { watch: None, map }
+    pub(super) fn new(map: MmapRaw, page_by_page: bool) -> Mapping {
+        Mapping { watch: None, map, page_by_page }
     }
 }
 
@@ -263,6 +267,10 @@ unsafe impl Backing for Mapping {
         let start = NonNull::new(self.map.as_mut_ptr());
         let len = if start.is_some() { self.map.len() } else { 0 };
         NonNull::slice_from_raw_parts(start.unwrap_or(NonNull::<u128>::dangling().cast()), len)
+    }
+
+    fn page_by_page(&self) -> bool {
+        self.page_by_page
     }
 
     fn sync(&self, offset: usize, len: usize) -> io::Result<()> {

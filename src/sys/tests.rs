@@ -290,3 +290,26 @@ fn a_real_name_that_is_no_file_does_not_block() {
 fn random_numbers_differ() {
     assert_ne!(random_u64(), random_u64());
 }
+
+/// On a full btrfs a store across two pages faults for ever, so what a caller writes must not go straight there.
+#[test]
+#[cfg_attr(miri, ignore = "maps memory")]
+fn what_is_lent_of_a_mapping_that_copies_on_write_comes_there_page_by_page() {
+    let anonymous = memmap2::MmapOptions::new().len(3 * PAGE).map_anon().expect("memory");
+    let mapping = super::real::Mapping::new(memmap2::MmapRaw::from(anonymous), true);
+    let region = Region::new(Box::new(mapping), Access::Write);
+    let (offset, len) = (PAGE - 24, PAGE + 48);
+    let word = |offset| region.word(offset).expect("aligned").load(Relaxed);
+    let answer = region.fill(offset, len, |bytes| {
+        assert!(bytes.iter().all(|byte| *byte == 0));
+        bytes.fill(7);
+        assert_eq!(word(PAGE), 0, "not yet");
+        42
+    });
+    assert_eq!(answer, 42);
+    let written = region.bytes(0, 3 * PAGE).expect("in range");
+    let expected = |at| if (offset..offset + len).contains(&at) { 7 } else { 0 };
+    assert!(written.iter().enumerate().all(|(at, byte)| *byte == expected(at)));
+    region.zero(offset, len);
+    assert!(region.words(0, 3 * PAGE / 8).expect("all").iter().all(|word| word.load(Relaxed) == 0));
+}
