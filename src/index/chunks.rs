@@ -129,6 +129,11 @@ impl Chunks {
         Ok(self.regions[chunk].get_or_init(|| region))
     }
 
+    /// Pages that the file was last seen to have.
+    pub(crate) fn known(&self) -> u32 {
+        self.backed.load(Acquire)
+    }
+
     /// Pages that the file has.
     pub(crate) fn backed(&self) -> Result<u32> {
         self.refresh(0)?;

@@ -10,7 +10,7 @@ use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, stored};
 
 use super::build::Slot;
 use super::edit::Editor;
-use super::{Index, directory_pages, header};
+use super::{Index, directory_pages};
 
 /// A directory has at most this many entries a page, so that keys which collide in many bits cannot blow it up.
 const SPARSE: u64 = 8;
@@ -29,7 +29,7 @@ pub(super) fn used(words: &[AtomicU64]) -> impl Iterator<Item = Slot> + '_ {
 }
 
 /// Which entries of a directory of `depth` bits lead to the page of a prefix of `bits` bits.
-fn span(prefix: u64, bits: u32, depth: u32) -> std::ops::Range<usize> {
+pub(super) fn span(prefix: u64, bits: u32, depth: u32) -> std::ops::Range<usize> {
     let each = depth - bits;
     #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
     let (first, end) = ((prefix << each) as usize, ((prefix + 1) << each) as usize);
@@ -131,13 +131,8 @@ impl Index {
 
     /// Finishes the split that a killed writer had announced.
     pub(crate) fn finish_split(&self) -> Result<()> {
-        let Some((_, zero, one)) = self.cells.split() else { return Ok(()) };
-        for page in [zero, one] {
-            let words = self.page(page)?;
-            let header = header(words).ok_or_else(|| self.bad_page(page))?;
-            if header.number != page || header.depth > self.cells.directory().depth() {
-                return Err(self.bad_page(page));
-            }
+        let (cell, words) = self.current()?;
+        for (page, header) in self.announced(cell, words)?.into_iter().flatten() {
             let entry = Entry::new(page, header.depth, header.next != 0);
             self.lead_to(header.prefix, header.depth, entry)?;
         }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use crate::cells::Cells;
 use crate::error::{Error, Result};
 use crate::format::hash::Hasher;
-use crate::format::index as index_format;
 use crate::format::meta::{BYTES, Clean};
+use crate::format::{PAGE, index as index_format};
 use crate::index::{Chunks, Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Options;
@@ -75,9 +75,15 @@ impl Engine {
             wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
             let cells = &engine.cells;
             let trusted = || cells.life() == life && !cells.failed();
-            let believed = engine.is_clean()? || trusted();
+            if engine.is_clean()? {
+                return Ok(engine);
+            }
+            if trusted() {
+                engine.check_left()?;
+                return Ok(engine);
+            }
             // A writer that is up has brought the cells to its own life, which may have another name in another container.
-            if believed || is_locked(&*engine.disk, index_format::NAME)? {
+            if is_locked(&*engine.disk, index_format::NAME)? {
                 return Ok(engine);
             }
             // Nothing can be believed yet. Who recovers needs the lock that is held here.
@@ -154,8 +160,16 @@ impl Engine {
         cells.set_suspect(false);
         cells.end_split();
         let tail = Tail { position: counters.position, segment: counters.segment };
-        // The one segment that must be there for the log to go on.
-        self.log.segment(tail.segment)?;
+        // The one segment that must be there for the log to go on, and the directory.
+        let segment = self.log.segment(tail.segment)?;
+        let inside = segment.start()..=segment.end();
+        let watermark = u64::from(clean.watermark);
+        if !inside.contains(&tail.position) || watermark > self.index.bytes()? / PAGE {
+            let found = format!("{}, {watermark}", tail.position);
+            let expected = "a position in the log, and pages in the index";
+            return Err(Error::corrupt(self.file(META), Clean::OFFSET, expected, found));
+        }
+        self.index.check_cell()?;
         Ok(Recovered { tail, counters, editor: Editor::new(counters.pages) })
     }
 }

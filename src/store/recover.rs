@@ -2,12 +2,14 @@
 //! differ only in where it starts and in what may be believed there.
 
 use crate::error::{Error, Result};
-use crate::format::meta::Counters;
-use crate::format::segment;
+use crate::format::checkpoint::{CheckpointHeader, NAMES};
+use crate::format::meta::{Counters, cell};
+use crate::format::position::ALIGN;
+use crate::format::{PAGE, segment};
 use crate::index::Editor;
 use crate::log::{Log, Record, Scan, Tail};
 
-use super::checkpoint::{self, load_newest};
+use super::checkpoint::{self, Held, load_newest};
 use super::commit::count;
 use super::plan::Plan;
 use super::{CATALOGUE, Engine, Writer};
@@ -24,13 +26,12 @@ impl Engine {
     /// commit mark stands but which was not published is still to be applied.
     pub(super) fn resume(&mut self) -> Result<Recovered> {
         let committed = self.cells.committed();
-        let counters = self.cells.counters().ok_or_else(|| {
-            let offset = crate::format::meta::cell::COUNTERS[0] as u64;
-            Error::corrupt(self.file("meta"), offset, "counters for the last commit", "none")
-        })?;
+        let counters = self.cells.counters().ok_or_else(|| self.no_counters())?;
         self.check_cells(&counters)?;
+        // A split that was not published yet is not in the counters, hence the count.
+        let pages = self.index.take_over()?;
         self.index.finish_split()?;
-        let mut editor = Editor::new(counters.pages);
+        let mut editor = Editor::new(pages);
         let start = Tail { position: committed, segment: counters.segment };
         let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
         // A failed sync may have marked these pages clean (invariant I9).
@@ -54,6 +55,7 @@ impl Engine {
                 "none",
             )
         })?;
+        self.check_newest(&header)?;
         let counters = header.counters;
         let start = Tail { position: counters.position, segment: counters.segment };
         let (end, next) = end_of(&self.log, start)?;
@@ -87,6 +89,26 @@ impl Engine {
         Ok(Recovered { tail, counters, editor })
     }
 
+    /// Fails if the checkpoint cannot be the newest durable one: the cells say that there was a later one, and a file is damaged.
+    ///
+    /// Pages that only the older one names may have been written anew since.
+    fn check_newest(&self, newest: &CheckpointHeader) -> Result<()> {
+        let later = self.cells.checkpoint() > newest.counters.position;
+        for name in NAMES {
+            let held = checkpoint::held(&*self.disk, &self.superblock.id, name)?;
+            if later && let Held::Damaged(offset) = held {
+                let expected = format!("the checkpoint at position {}", self.cells.checkpoint());
+                return Err(Error::corrupt(self.file(name), offset, expected, "other bytes"));
+            }
+        }
+        let pages = self.index.bytes()? / PAGE;
+        if u64::from(newest.watermark) > pages {
+            let expected = format!("{} pages, as the checkpoint says", newest.watermark);
+            return Err(Error::corrupt(self.file("index"), pages * PAGE, expected, pages));
+        }
+        Ok(())
+    }
+
     /// Sends slots that lead past the end back to the version before (invariant I13).
     fn settle(&self, end: Tail) -> Result<()> {
         let mut lost = None;
@@ -108,10 +130,22 @@ impl Engine {
         if durable <= end.position || begins && durable <= next.position {
             return Ok(());
         }
+        if !durable.is_multiple_of(ALIGN) || !self.log_reaches(durable)? {
+            let expected = "a position in the log";
+            return Err(Error::corrupt(self.file("meta"), cell::DURABLE as u64, expected, durable));
+        }
         let offset = end.position - end.segment * self.superblock.segment_bytes;
         let file = self.file(&segment::name(end.segment));
         let expected = format!("records up to position {durable}, which were durable");
         Err(Error::corrupt(file, offset, expected, "bytes that are no record"))
+    }
+
+    /// Some segment goes as far as this position, or one that is missing after the last could.
+    fn log_reaches(&self, position: u64) -> Result<bool> {
+        let Some(last) = self.log.numbers()?.last().copied() else { return Ok(false) };
+        // One that cannot be opened is the log's damage and not the cell's.
+        let more = self.superblock.segment_bytes;
+        Ok(self.log.find(last).map_or(true, |it| it.is_some_and(|it| position <= it.end() + more)))
     }
 
     /// Applies all complete batches from `start` on, but none from `limit` on. Idempotent: a slot never goes back to an older
