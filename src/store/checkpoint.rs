@@ -230,11 +230,10 @@ pub(super) fn held(disk: &dyn Disk, id: &StoreId, name: &str) -> Result<Held> {
         Err(e) => return Err(Error::io("open", path(), e)),
     };
     let len = file.len().map_err(|e| Error::io("stat", path(), e))?;
-    if len < BODY {
-        return Ok(Held::Damaged(len));
-    }
     let mut bytes = [0; HEADER];
-    file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", path(), e))?;
+    // The length of a file that was never written may not have reached the disk.
+    let there = usize::try_from(len).map_or(HEADER, |len| len.min(HEADER));
+    file.read_at(&mut bytes[..there], 0).map_err(|e| Error::io("read", path(), e))?;
     Ok(match CheckpointHeader::decode(&bytes) {
         Some(header) if header.id == *id => Held::Damaged(BODY),
         _ if bytes == [0; HEADER] => Held::Blank,

@@ -60,7 +60,8 @@ impl Scope<'_> {
         let Some(counters) = self.counters else { return };
         let dead_bytes = totals.bytes - totals.live_bytes;
         // While a split is left to be completed, and before a successor has counted, the number of pages may lag behind.
-        let counted = if self.ours || self.clean { pages } else { counters.pages };
+        let exact = (self.ours || self.clean) && pages != 0;
+        let counted = if exact { pages } else { counters.pages };
         for (field, expected, found, what) in [
             (1, totals.entries, counters.entries, "entries"),
             (2, totals.live_bytes, counters.live_bytes, "live bytes"),
