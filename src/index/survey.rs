@@ -130,24 +130,49 @@ impl Index {
         if directory.region.end > watermark {
             return Err(self.bad_watermark(watermark));
         }
-        let mut pages = 0;
+        let (mut pages, mut sound, mut first) = (0, 0, None);
+        let mut leaves = 0u64;
         for leaf in directory.leaves() {
-            let leaf = leaf.map_err(|entry| self.bad_entry(directory.offset(entry)))?;
-            for page in self.chain(leaf.entry) {
-                let (number, words) = page?;
-                if number >= watermark {
-                    // One of the two is wrong: the page can tell which.
-                    let right =
-                        header(words).is_some_and(|it| it.number == number && leaf.fits(&it));
-                    let entry = directory.offset(leaf.at);
-                    return Err(if right {
-                        self.bad_watermark(watermark)
-                    } else {
-                        self.bad_entry(entry)
-                    });
+            leaves += 1;
+            let checked = match leaf {
+                Ok(leaf) => self.adopt(&directory, &leaf),
+                Err(entry) => Err(self.bad_entry(directory.offset(entry))),
+            };
+            match checked {
+                Ok(more) => {
+                    pages += more;
+                    sound += 1;
                 }
-                pages += 1;
+                Err(error) => first = first.or(Some(error)),
             }
+        }
+        match first {
+            None => Ok(pages),
+            // Where hardly an entry is one, the directory is somewhere else.
+            Some(_) if 2 * sound < leaves => Err(self.bad_directory(self.cells.directory())),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Checks the page or the chain of one leaf, and counts its pages.
+    fn adopt(&self, directory: &Captured, leaf: &Leaf) -> Result<u64> {
+        let bad_entry = || self.bad_entry(directory.offset(leaf.at));
+        let mut pages = 0;
+        for page in self.chain(leaf.entry) {
+            let (number, words) = page.map_err(|_| bad_entry())?;
+            if number == 0 {
+                return Err(bad_entry());
+            }
+            if number >= directory.watermark {
+                // One of the two is wrong: the page can tell which.
+                let right = header(words).is_some_and(|it| it.number == number && leaf.fits(&it));
+                return Err(if right {
+                    self.bad_watermark(directory.watermark)
+                } else {
+                    bad_entry()
+                });
+            }
+            pages += 1;
         }
         Ok(pages)
     }

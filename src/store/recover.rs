@@ -58,8 +58,8 @@ impl Engine {
         self.check_newest(&header)?;
         let counters = header.counters;
         let start = Tail { position: counters.position, segment: counters.segment };
-        let (end, next) = end_of(&self.log, start)?;
-        self.check_durable(end, next)?;
+        let (end, next, stop) = end_of(&self.log, start)?;
+        self.check_durable(end, next, stop)?;
         self.cells.set_checkpoint(counters.position);
         let suspect = self.cells.suspect();
         // From here to the end no one may take the cells for what a writer left.
@@ -121,7 +121,7 @@ impl Engine {
 
     /// A cell that says more was durable than is left is a hint that the log is damaged rather than cut short: cells reach the
     /// disk at any time, and what they say was true when they were written.
-    fn check_durable(&self, end: Tail, next: Tail) -> Result<()> {
+    fn check_durable(&self, end: Tail, next: Tail, stop: Tail) -> Result<()> {
         let durable = self.cells.durable();
         // A recovery calls the log durable up to where the segment that it begins does.
         let number = durable / self.superblock.segment_bytes;
@@ -134,8 +134,8 @@ impl Engine {
             let expected = "a position in the log";
             return Err(Error::corrupt(self.file("meta"), cell::DURABLE as u64, expected, durable));
         }
-        let offset = end.position - end.segment * self.superblock.segment_bytes;
-        let file = self.file(&segment::name(end.segment));
+        let offset = stop.position - stop.segment * self.superblock.segment_bytes;
+        let file = self.file(&segment::name(stop.segment));
         let expected = format!("records up to position {durable}, which were durable");
         Err(Error::corrupt(file, offset, expected, "bytes that are no record"))
     }
@@ -252,8 +252,8 @@ fn at(counters: Counters, tail: Tail, editor: &Editor) -> Counters {
 }
 
 /// Where the last complete batch ends, and where the next one would begin: that is in another segment if a recovery has begun
-/// one there and no commit followed.
-fn end_of(log: &Log, start: Tail) -> Result<(Tail, Tail)> {
+/// one there and no commit followed. And where there is no further record, complete batch or not.
+fn end_of(log: &Log, start: Tail) -> Result<(Tail, Tail, Tail)> {
     let mut scan = Scan::new(log, start.segment, start.position)?;
     let (mut end, mut next) = (start, start);
     let mut between = true;
@@ -264,7 +264,9 @@ fn end_of(log: &Log, start: Tail) -> Result<(Tail, Tail)> {
             let position = record.map_or(scan.position(), |record| record.position());
             next = Tail { position, segment };
         }
-        let Some(record) = record else { return Ok((end, next)) };
+        let Some(record) = record else {
+            return Ok((end, next, Tail { position: scan.position(), segment }));
+        };
         between = record.header().commit;
         if between {
             end = Tail { position: scan.position(), segment };

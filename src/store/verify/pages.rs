@@ -68,6 +68,18 @@ impl Scope<'_> {
             findings.add(self.engine.file("meta"), offset, expected, "another place");
         }
         self.check_directory(&directory, fallback, &mut pages, findings, false)?;
+        let fits = |leaf: &Leaf| {
+            let mut chain = self.engine.index.chain(leaf.entry);
+            let page = chain.next().and_then(Result::ok).and_then(|(_, words)| header(words));
+            page.is_some_and(|header| leaf.fits(&header))
+        };
+        let leaves = directory.leaves().count();
+        let sound = directory.leaves().flatten().filter(fits).count();
+        if 2 * sound < leaves {
+            // Where hardly an entry is one, the directory is somewhere else.
+            let offset = crate::format::meta::cell::DIRECTORY as u64;
+            findings.add(self.engine.file("meta"), offset, "the place of the directory", "another");
+        }
         Ok(pages)
     }
 
