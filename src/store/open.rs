@@ -163,11 +163,19 @@ impl Engine {
         // The one segment that must be there for the log to go on, and the directory.
         let segment = self.log.segment(tail.segment)?;
         let inside = segment.start()..=segment.end();
-        let watermark = u64::from(clean.watermark);
-        if !inside.contains(&tail.position) || watermark > self.index.bytes()? / PAGE {
-            let found = format!("{}, {watermark}", tail.position);
-            let expected = "a position in the log, and pages in the index";
-            return Err(Error::corrupt(self.file(META), Clean::OFFSET, expected, found));
+        if !inside.contains(&tail.position) {
+            let expected = "a position in the log";
+            return Err(Error::corrupt(self.file(META), Clean::OFFSET, expected, tail.position));
+        }
+        let (bytes, least) = (self.index.bytes()?, u64::from(clean.watermark) * PAGE);
+        if least > bytes {
+            let file = self.file(index_format::NAME);
+            return Err(Error::corrupt(
+                file,
+                bytes,
+                format!("{least} bytes"),
+                format!("{bytes} bytes"),
+            ));
         }
         self.index.check_cell()?;
         Ok(Recovered { tail, counters, editor: Editor::new(counters.pages) })

@@ -16,6 +16,7 @@ impl Scope<'_> {
         let engine = self.engine;
         let position = engine.cells.checkpoint();
         let mut newest = None;
+        let mut blank = None;
         let mut damaged = Vec::new();
         for name in NAMES {
             match held(&*engine.disk, &engine.superblock.id, name)? {
@@ -24,7 +25,8 @@ impl Scope<'_> {
                 }
                 Held::Damaged(offset) => damaged.push((name, offset)),
                 Held::Absent => damaged.push((name, 0)),
-                Held::Whole(..) | Held::Blank => {}
+                Held::Blank => blank = Some(name),
+                Held::Whole(..) => {}
             }
         }
         // A writer that died may have left the other one torn; one that closed the store has not.
@@ -34,6 +36,9 @@ impl Scope<'_> {
             }
         }
         let Some((name, header, directory)) = newest else {
+            if let Some(name) = blank.filter(|_| damaged.is_empty()) {
+                findings.add(engine.file(name), 0, "a valid checkpoint", "zeros");
+            }
             if damaged.is_empty() {
                 let offset = cell::CHECKPOINT as u64;
                 let expected = "the position of a checkpoint that is there";
