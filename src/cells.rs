@@ -63,6 +63,12 @@ impl Cells {
         if self.word(a).load(Relaxed) == committed { b } else { a }
     }
 
+    /// Offset in the file of the set of counters that holds for `committed`.
+    pub(crate) fn counters_place(&self) -> usize {
+        let [a, b] = cell::COUNTERS;
+        if self.spare(self.committed()) == a { b } else { a }
+    }
+
     /// The counters that hold for the last commit, or None while it changes or if none of the two sets does.
     pub(crate) fn counters(&self) -> Option<Counters> {
         let committed = self.committed();
@@ -111,9 +117,9 @@ impl Cells {
         self.word(cell::SEQUENCE).store(sequence, Release);
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "page numbers are 32 bits wide")]
     pub(crate) fn watermark(&self) -> u32 {
-        self.word(cell::WATERMARK).load(Acquire) as u32
+        // A word that is no page number is one that no file reaches.
+        u32::try_from(self.word(cell::WATERMARK).load(Acquire)).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn set_watermark(&self, page: u32) {

@@ -29,7 +29,7 @@ pub(crate) struct Captured {
     pub(crate) watermark: u32,
     pub(crate) sequence: u64,
     /// The pages the directory itself was in: they are given back when it moves, not here.
-    pub(super) region: std::ops::Range<u32>,
+    pub(crate) region: std::ops::Range<u32>,
 }
 
 impl Allocator {

@@ -133,7 +133,7 @@ impl Chunks {
 
     /// Pages that the file is known to have.
     pub(crate) fn known(&self) -> u32 {
-        self.backed.load(Relaxed)
+        self.backed.load(Acquire)
     }
 
     /// A mapping of the file has lost a page.

@@ -8,6 +8,7 @@ mod edit;
 mod probe;
 mod restore;
 mod split;
+mod survey;
 mod walk;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub(crate) use allocate::Captured;
 pub(crate) use chunks::Chunks;
 pub(crate) use edit::{Editor, Place};
 pub(crate) use probe::{First, Probe};
+pub(crate) use restore::all_slots;
+pub(crate) use survey::Leaf;
 
 use crate::cells::Cells;
 use crate::error::{Error, Result};
@@ -40,7 +43,7 @@ fn directory_pages(depth: u32) -> u32 {
 }
 
 /// The header line of a page.
-fn header(words: &[AtomicU64]) -> Option<PageHeader> {
+pub(crate) fn header(words: &[AtomicU64]) -> Option<PageHeader> {
     let word = |at: usize| words[at].load(Relaxed);
     PageHeader::decode([word(MAGIC_WORD), word(PREFIX_WORD), word(SHAPE_WORD), word(BIRTH_WORD)])
 }
@@ -100,7 +103,12 @@ impl Index {
         let (cell, words) = self.current()?;
         #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
         let index = hash.prefix(cell.depth()) as usize;
-        Ok(Entry(words[index].load(Acquire)))
+        let entry = Entry(words[index].load(Acquire));
+        if entry.depth() > cell.depth() {
+            let offset = u64::from(cell.page()) * PAGE + ENTRY * index as u64;
+            return Err(self.bad_entry(offset));
+        }
+        Ok(entry)
     }
 
     /// The words of a page that an entry names.
@@ -114,6 +122,11 @@ impl Index {
         let meta = self.chunks.path().with_file_name("meta");
         let at = crate::format::meta::cell::DIRECTORY as u64;
         Error::corrupt(meta, at, "the place of a directory within the index", found)
+    }
+
+    #[cold]
+    fn bad_entry(&self, offset: u64) -> Error {
+        Error::corrupt(self.chunks.path(), offset, "a directory entry", "another word")
     }
 
     #[cold]

@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::error::Result;
 use crate::faults::{Bug, Point, planted, reach};
-use crate::format::PAGE_BYTES;
-use crate::format::directory::{Cell, Entry};
+use crate::format::directory::{Cell, ENTRY, Entry};
 use crate::format::hash::Hash;
 use crate::format::page::{
     LINE, LINE_SLOTS, LINES, SHAPE_WORD, Tags, line_word, position, start_line,
 };
+use crate::format::{PAGE, PAGE_BYTES};
 use crate::sys::prefetch;
 use crate::sys::sync::{AtomicU64, fence};
 
@@ -31,6 +31,11 @@ impl Probe {
     /// What the directory says.
     pub(crate) fn entry(&self) -> Entry {
         self.entry
+    }
+
+    /// Where the directory is.
+    pub(super) fn cell(&self) -> Cell {
+        self.cell
     }
 }
 
@@ -215,6 +220,12 @@ impl Index {
             && self.enter(*probe).is_none_or(|now| now.entry != probe.entry)
     }
 
+    /// Where the entry that a probe went by is in the file.
+    #[cold]
+    pub(super) fn entry_offset(&self, probe: &Probe) -> u64 {
+        u64::from(probe.cell.page()) * PAGE + ENTRY * probe.hash.prefix(probe.cell.depth() & 63)
+    }
+
     /// As `enter`, but maps what is not mapped; None when the directory cannot be where the cell says.
     pub(super) fn load(&self, probe: &Probe) -> Result<Option<Probe>> {
         let Some(directory) = self.directory(probe.cell)? else { return Ok(None) };
@@ -240,7 +251,7 @@ impl Index {
 
     /// The pages that an entry leads to: one, or a chain of them.
     #[inline]
-    pub(super) fn chain(
+    pub(crate) fn chain(
         &self,
         entry: Entry,
     ) -> impl Iterator<Item = Result<(u32, &[AtomicU64])>> + '_ {
@@ -256,7 +267,7 @@ impl Index {
                 steps += 1;
                 ahead = Some(next(words)).filter(|next| *next != 0);
                 // A chain is no longer than the file; a damaged one could be a circle.
-                if steps > MAX_CHAIN {
+                if steps > self.chunks.known().min(MAX_CHAIN) {
                     return Some(Err(self.bad_page(page)));
                 }
             }

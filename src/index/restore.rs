@@ -124,7 +124,7 @@ fn fill_holes(words: &[AtomicU64]) {
 }
 
 /// Word offsets of all slots of a page.
-fn all_slots() -> impl Iterator<Item = usize> {
+pub(crate) fn all_slots() -> impl Iterator<Item = usize> {
     (0..LINES).flat_map(|line| (0..LINE_SLOTS).map(move |slot| line_word(line) + 2 * slot))
 }
 

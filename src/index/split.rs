@@ -11,7 +11,7 @@ use crate::sys::sync::AtomicU64;
 
 use super::build::Slot;
 use super::edit::Editor;
-use super::{Index, directory_pages, header};
+use super::{Index, directory_pages};
 
 /// A directory has at most this many entries a page, so that keys which collide in many bits cannot blow it up.
 const SPARSE: u64 = 8;
@@ -30,7 +30,7 @@ pub(super) fn used(words: &[AtomicU64]) -> impl Iterator<Item = Slot> + '_ {
 }
 
 /// Which entries of a directory of `depth` bits lead to the page of a prefix of `bits` bits.
-fn span(prefix: u64, bits: u32, depth: u32) -> std::ops::Range<usize> {
+pub(super) fn span(prefix: u64, bits: u32, depth: u32) -> std::ops::Range<usize> {
     let each = depth - bits;
     #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
     let (first, end) = ((prefix << each) as usize, ((prefix + 1) << each) as usize);
@@ -147,14 +147,11 @@ impl Index {
 
     /// Finishes the split that a killed writer had announced.
     pub(crate) fn finish_split(&self) -> Result<()> {
-        let split = self.cells.split().filter(|_| !planted(Bug::ForgetSplit));
-        let Some((_, zero, one)) = split else { return Ok(()) };
-        for page in [zero, one] {
-            let words = self.page(page)?;
-            let header = header(words).ok_or_else(|| self.bad_page(page))?;
-            if header.number != page || header.depth > self.cells.directory().depth() {
-                return Err(self.bad_page(page));
-            }
+        if planted(Bug::ForgetSplit) {
+            return Ok(());
+        }
+        let (cell, words) = self.current()?;
+        for (page, header) in self.announced(cell, words)?.into_iter().flatten() {
             let entry = Entry::new(page, header.depth, header.next != 0);
             self.lead_to(header.prefix, header.depth, entry)?;
         }

@@ -1,14 +1,12 @@
 //! Walking over all slots in hash order, page by page, while the writer goes on.
 
-use std::sync::atomic::Ordering::Acquire;
-
 use crate::error::Result;
 use crate::format::directory::Entry;
 use crate::format::hash::{Hash, STORED_BITS};
 use crate::format::page::{position, stored};
 
+use super::Index;
 use super::split::used;
-use super::{Index, header};
 
 /// A used slot: the 40 stored hash bits, and the newest position it held.
 pub(crate) type Seen = (u64, u64);
@@ -37,7 +35,10 @@ impl Index {
                 continue;
             }
             collected?;
-            let depth = probe.entry().depth().min(STORED_BITS);
+            let depth = probe.entry().depth();
+            if depth > probe.cell().depth() {
+                return Err(self.bad_entry(self.entry_offset(&probe)));
+            }
             let next = ((from >> (STORED_BITS - depth)) + 1) << (STORED_BITS - depth);
             return Ok((next >> STORED_BITS == 0).then_some(next));
         }
@@ -54,39 +55,6 @@ impl Index {
             seen.extend(slots);
         }
         Ok(())
-    }
-
-    /// Checks the headers of all pages that the directory leads to; calls `bad` with each page that is not what it should be.
-    /// Returns how many pages there are. The writer must not work meanwhile, or pages that moved are reported.
-    pub(crate) fn check(&self, mut bad: impl FnMut(u32, &'static str)) -> Result<u64> {
-        let (cell, words) = self.current()?;
-        let mut pages = 0;
-        let mut at = 0;
-        while at < words.len() {
-            let entry = Entry(words[at].load(Acquire));
-            if entry.depth() > cell.depth() {
-                bad(entry.page(), "a depth within the directory's");
-                return Ok(pages);
-            }
-            let each = cell.depth() - entry.depth();
-            for page in self.chain(entry) {
-                let Ok((number, words)) = page else {
-                    bad(entry.page(), "a page within the file");
-                    break;
-                };
-                pages += 1;
-                let right = header(words).is_some_and(|header| {
-                    header.number == number
-                        && header.depth == entry.depth()
-                        && header.prefix == (at >> each) as u64
-                });
-                if !right {
-                    bad(number, "the header of the page that the directory leads to");
-                }
-            }
-            at = ((at >> each) + 1) << each;
-        }
-        Ok(pages)
     }
 }
 

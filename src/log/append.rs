@@ -29,7 +29,7 @@ pub(crate) struct Draft<'a> {
 
 impl Log {
     /// Number of the segment that follows `segment`.
-    pub(super) fn after(&self, segment: &Segment) -> u64 {
+    pub(crate) fn after(&self, segment: &Segment) -> u64 {
         segment.number() + segment.header().bytes.div_ceil(self.segment_bytes)
     }
 

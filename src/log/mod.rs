@@ -87,11 +87,6 @@ impl Log {
         Record::at(self.segments.get(self.number(position))?, position)
     }
 
-    /// The segment that a record at `position` is in is mapped.
-    pub(crate) fn is_mapped(&self, position: u64) -> bool {
-        self.segments.get(self.number(position)).is_some()
-    }
-
     /// The first segment whose mapping has lost a page.
     pub(crate) fn lost(&self) -> Option<u64> {
         self.segments.iter().find(|segment| segment.region().is_lost()).map(Segment::number)

@@ -123,11 +123,16 @@ impl Engine {
 
 /// The file that does not hold the newest durable checkpoint, which is the one at position `newest`.
 ///
-/// It may hold a later one, whose writer failed or died before that was durable, or be torn.
+/// It may hold a later one, whose writer failed or died before that was durable, or be torn. If the one at `newest` is the
+/// damaged one, the other is all there is and stays.
 fn target(disk: &dyn Disk, id: &StoreId, newest: u64) -> Result<&'static str> {
     let [a, b] = NAMES;
-    let holds = open(disk, id, a)?.is_some_and(|(_, header)| header.counters.position == newest);
-    Ok(if holds != planted(Bug::CheckpointInPlace) { b } else { a })
+    let first = open(disk, id, a)?;
+    let keep_first = match open(disk, id, b)? {
+        None => first.is_some(),
+        Some(_) => first.is_some_and(|(_, header)| header.counters.position == newest),
+    };
+    Ok(if keep_first != planted(Bug::CheckpointInPlace) { b } else { a })
 }
 
 /// Writes a checkpoint over the older of the two, header last, and makes it durable.
@@ -161,6 +166,21 @@ pub(super) fn confirm(
     for name in NAMES {
         if open(disk, &header.id, name)?.is_some_and(|(_, found)| found == *header) {
             put(disk, name, header, bytemuck::cast_slice(&captured.entries))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a copy of the newest checkpoint, the one at position `newest`, of what a writer that died has left torn, so that of a
+/// store that was closed cleanly every byte can be vouched for.
+pub(super) fn mend(disk: &dyn Disk, id: &StoreId, newest: u64) -> Result<()> {
+    let [a, b] = NAMES;
+    for (name, other) in [(a, b), (b, a)] {
+        if let Held::Damaged(_) = held(disk, id, name)?
+            && let Some((header, captured)) = load(disk, id, other)?
+            && header.counters.position == newest
+        {
+            put(disk, name, &header, bytemuck::cast_slice(&captured.entries))?;
         }
     }
     Ok(())
@@ -208,6 +228,49 @@ pub(super) fn load_newest(
         }
     }
     Ok(newest)
+}
+
+/// The header of the checkpoint that a file holds, without a look at its directory.
+pub(super) fn header(
+    disk: &dyn Disk,
+    id: &StoreId,
+    name: &str,
+) -> Result<Option<CheckpointHeader>> {
+    Ok(open(disk, id, name)?.map(|(_, header)| header))
+}
+
+/// What a checkpoint file holds.
+#[derive(Debug)]
+pub(super) enum Held {
+    Whole(CheckpointHeader, Captured),
+    /// Nothing was ever written to it.
+    Blank,
+    /// Something else, from this offset on: a checkpoint that was cut short or is damaged.
+    Damaged(u64),
+    Absent,
+}
+
+/// What a file holds.
+pub(super) fn held(disk: &dyn Disk, id: &StoreId, name: &str) -> Result<Held> {
+    let path = || disk.root().join(name);
+    if let Some(whole) = load(disk, id, name)? {
+        return Ok(Held::Whole(whole.0, whole.1));
+    }
+    let file = match disk.open(name, Access::Read) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Held::Absent),
+        Err(e) => return Err(Error::io("open", path(), e)),
+    };
+    let len = file.len().map_err(|e| Error::io("stat", path(), e))?;
+    let mut bytes = [0; HEADER];
+    // The length of a file that was never written may not have reached the disk.
+    let there = usize::try_from(len).map_or(HEADER, |len| len.min(HEADER));
+    file.read_at(&mut bytes[..there], 0).map_err(|e| Error::io("read", path(), e))?;
+    Ok(match CheckpointHeader::decode(&bytes) {
+        Some(header) if header.id == *id => Held::Damaged(BODY),
+        _ if bytes == [0; HEADER] => Held::Blank,
+        _ => Held::Damaged(0),
+    })
 }
 
 /// The checkpoint that a file holds, if it is whole.

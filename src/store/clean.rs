@@ -7,6 +7,7 @@ use crate::format::meta::{BYTES, Clean, Counters};
 use crate::format::{PAGE_BYTES, u64_at};
 use crate::sys::Region;
 
+use super::checkpoint::mend;
 use super::{Engine, WriterHalf};
 
 const OFFSET: usize = 2 * PAGE_BYTES;
@@ -14,13 +15,18 @@ const WORDS: usize = Clean::BYTES / 8;
 
 /// The clean record in `meta`, if there is one.
 pub(super) fn read(meta: &Region) -> Option<Clean> {
-    let words = meta.words(OFFSET, WORDS)?;
+    Clean::decode(&bytes(meta))
+}
+
+/// What is where the clean record goes.
+pub(super) fn bytes(meta: &Region) -> [u8; Clean::BYTES] {
+    let words = meta.words(OFFSET, WORDS).expect("the clean record lies within meta");
     let mut bytes = [0; Clean::BYTES];
     for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
         let word = word.load(std::sync::atomic::Ordering::Relaxed);
         to.copy_from_slice(&word.to_le_bytes());
     }
-    Clean::decode(&bytes)
+    bytes
 }
 
 /// Puts `bytes` where the clean record goes, word by word, since readers may look at any time.
@@ -102,7 +108,8 @@ impl Engine {
             self.cells.set_writer(0);
             return Ok(());
         }
-        self.checkpoint()?;
+        let newest = self.checkpoint()?;
+        mend(&*self.disk, &self.superblock.id, newest)?;
         let writer = half.lock();
         // The free pages that a checkpoint has made known are forgotten, but nothing has changed since it was captured,
         // except pages written for splits by nobody: the index is as synced.

@@ -175,7 +175,8 @@ impl Engine {
             let found = writer.editor.locate(&self.index, plan.hash, reference, |position| {
                 Ok((position == plan.prev).then_some(()))
             })?;
-            place = found.expect("a split keeps every slot").0;
+            // A split keeps every slot, unless its page was damaged.
+            place = found.ok_or_else(|| self.index.damaged(plan.hash))?.0;
         }
         let durable = self.cells.durable();
         writer.editor.replace(&self.index, place, plan.hash, plan.position, durable)

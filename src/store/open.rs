@@ -7,8 +7,8 @@ use crate::cells::Cells;
 use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
 use crate::format::hash::Hasher;
-use crate::format::index as index_format;
 use crate::format::meta::{BYTES, Clean};
+use crate::format::{PAGE, index as index_format};
 use crate::index::{Chunks, Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Options;
@@ -85,9 +85,15 @@ impl Engine {
             wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
             let cells = &engine.cells;
             let trusted = || cells.life() == life && !cells.failed();
-            let believed = engine.is_clean()? || trusted();
+            if engine.is_clean()? {
+                return Ok(engine);
+            }
+            if trusted() {
+                engine.check_left()?;
+                return Ok(engine);
+            }
             // A writer that is up has brought the cells to its own life, which may have another name in another container.
-            if believed || is_locked(&*engine.disk, index_format::NAME)? {
+            if is_locked(&*engine.disk, index_format::NAME)? {
                 return Ok(engine);
             }
             // Nothing can be believed yet. Who recovers needs the lock that is held here.
@@ -168,8 +174,24 @@ impl Engine {
         cells.set_suspect(false);
         cells.end_split();
         let tail = Tail { position: counters.position, segment: counters.segment };
-        // The one segment that must be there for the log to go on.
-        self.log.segment(tail.segment)?;
+        // The one segment that must be there for the log to go on, and the directory.
+        let segment = self.log.segment(tail.segment)?;
+        let inside = segment.start()..=segment.end();
+        if !inside.contains(&tail.position) {
+            let expected = "a position in the log";
+            return Err(Error::corrupt(self.file(META), Clean::OFFSET, expected, tail.position));
+        }
+        let (bytes, least) = (self.index.bytes()?, u64::from(clean.watermark) * PAGE);
+        if least > bytes {
+            let file = self.file(index_format::NAME);
+            return Err(Error::corrupt(
+                file,
+                bytes,
+                format!("{least} bytes"),
+                format!("{bytes} bytes"),
+            ));
+        }
+        self.index.check_cell()?;
         self.check_all_mappings()?;
         Ok(Recovered { tail, counters, editor: Editor::new(counters.pages) })
     }

@@ -3,12 +3,14 @@
 
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
-use crate::format::meta::Counters;
-use crate::format::segment;
+use crate::format::checkpoint::{CheckpointHeader, NAMES};
+use crate::format::meta::{Counters, cell};
+use crate::format::position::ALIGN;
+use crate::format::{PAGE, segment};
 use crate::index::Editor;
 use crate::log::{Log, Record, Scan, Tail};
 
-use super::checkpoint::{self, load_newest};
+use super::checkpoint::{self, Held, load_newest};
 use super::commit::count;
 use super::plan::Plan;
 use super::{CATALOGUE, Engine, Writer};
@@ -25,15 +27,14 @@ impl Engine {
     /// commit mark stands but which was not published is still to be applied.
     pub(super) fn resume(&mut self) -> Result<Recovered> {
         let committed = self.cells.committed();
-        let counters = self.cells.counters().ok_or_else(|| {
-            let offset = crate::format::meta::cell::COUNTERS[0] as u64;
-            Error::corrupt(self.file("meta"), offset, "counters for the last commit", "none")
-        })?;
+        let counters = self.cells.counters().ok_or_else(|| self.no_counters())?;
         self.check_cells(&counters)?;
         reach(Point::ResumeChecked);
+        // A split that was not published yet is not in the counters, hence the count.
+        let pages = self.index.take_over()?;
         self.index.finish_split()?;
         reach(Point::ResumeSplit);
-        let mut editor = Editor::new(counters.pages);
+        let mut editor = Editor::new(pages);
         let start = Tail { position: committed, segment: counters.segment };
         let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
         reach(Point::ResumeReplayed);
@@ -59,11 +60,12 @@ impl Engine {
                 "none",
             )
         })?;
+        self.check_newest(&header)?;
         let counters = header.counters;
         let start = Tail { position: counters.position, segment: counters.segment };
-        let (end, next) = end_of(&self.log, start)?;
+        let (end, next, stop) = end_of(&self.log, start)?;
         self.check_all_mappings()?;
-        self.check_durable(end, next)?;
+        self.check_durable(end, next, stop)?;
         reach(Point::RestoreLoaded);
         self.cells.set_checkpoint(counters.position);
         let suspect = self.cells.suspect();
@@ -107,6 +109,26 @@ impl Engine {
         Ok(Recovered { tail, counters, editor })
     }
 
+    /// Fails if the checkpoint cannot be the newest durable one: the cells say that there was a later one, and a file is damaged.
+    ///
+    /// Pages that only the older one names may have been written anew since.
+    fn check_newest(&self, newest: &CheckpointHeader) -> Result<()> {
+        let later = self.cells.checkpoint() > newest.counters.position;
+        for name in NAMES {
+            let held = checkpoint::held(&*self.disk, &self.superblock.id, name)?;
+            if later && let Held::Damaged(offset) = held {
+                let expected = format!("the checkpoint at position {}", self.cells.checkpoint());
+                return Err(Error::corrupt(self.file(name), offset, expected, "other bytes"));
+            }
+        }
+        let pages = self.index.bytes()? / PAGE;
+        if u64::from(newest.watermark) > pages {
+            let expected = format!("{} pages, as the checkpoint says", newest.watermark);
+            return Err(Error::corrupt(self.file("index"), pages * PAGE, expected, pages));
+        }
+        Ok(())
+    }
+
     /// Sends slots that lead past the end back to the version before (invariant I13).
     fn settle(&self, end: Tail) -> Result<()> {
         let mut lost = None;
@@ -119,7 +141,7 @@ impl Engine {
 
     /// A cell that says more was durable than is left is a hint that the log is damaged rather than cut short: cells reach the
     /// disk at any time, and what they say was true when they were written.
-    fn check_durable(&self, end: Tail, next: Tail) -> Result<()> {
+    fn check_durable(&self, end: Tail, next: Tail, stop: Tail) -> Result<()> {
         let durable = self.cells.durable();
         // A recovery calls the log durable up to where the segment that it begins does.
         let number = durable / self.superblock.segment_bytes;
@@ -128,10 +150,22 @@ impl Engine {
         if durable <= end.position || begins && durable <= next.position {
             return Ok(());
         }
-        let offset = end.position - end.segment * self.superblock.segment_bytes;
-        let file = self.file(&segment::name(end.segment));
+        if !durable.is_multiple_of(ALIGN) || !self.log_reaches(durable)? {
+            let expected = "a position in the log";
+            return Err(Error::corrupt(self.file("meta"), cell::DURABLE as u64, expected, durable));
+        }
+        let offset = stop.position - stop.segment * self.superblock.segment_bytes;
+        let file = self.file(&segment::name(stop.segment));
         let expected = format!("records up to position {durable}, which were durable");
         Err(Error::corrupt(file, offset, expected, "bytes that are no record"))
+    }
+
+    /// Some segment goes as far as this position, or one that is missing after the last could.
+    fn log_reaches(&self, position: u64) -> Result<bool> {
+        let Some(last) = self.log.numbers()?.last().copied() else { return Ok(false) };
+        // One that cannot be opened is the log's damage and not the cell's.
+        let more = self.superblock.segment_bytes;
+        Ok(self.log.find(last).map_or(true, |it| it.is_some_and(|it| position <= it.end() + more)))
     }
 
     /// Applies all complete batches from `start` on, but none from `limit` on. Idempotent: a slot never goes back to an older
@@ -250,8 +284,8 @@ fn at(counters: Counters, tail: Tail, editor: &Editor) -> Counters {
 }
 
 /// Where the last complete batch ends, and where the next one would begin: that is in another segment if a recovery has begun
-/// one there and no commit followed.
-fn end_of(log: &Log, start: Tail) -> Result<(Tail, Tail)> {
+/// one there and no commit followed. And where there is no further record, complete batch or not.
+fn end_of(log: &Log, start: Tail) -> Result<(Tail, Tail, Tail)> {
     let mut scan = Scan::new(log, start.segment, start.position)?;
     let (mut end, mut next) = (start, start);
     let mut between = true;
@@ -262,7 +296,9 @@ fn end_of(log: &Log, start: Tail) -> Result<(Tail, Tail)> {
             let position = record.map_or(scan.position(), |record| record.position());
             next = Tail { position, segment };
         }
-        let Some(record) = record else { return Ok((end, next)) };
+        let Some(record) = record else {
+            return Ok((end, next, Tail { position: scan.position(), segment }));
+        };
         between = record.header().commit;
         if between {
             end = Tail { position: scan.position(), segment };

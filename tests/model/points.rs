@@ -79,9 +79,7 @@ fn reached(point: Point) {
         watch.reached[point as usize] += 1;
         match point {
             Point::SpaceReserved | Point::AppendLent => watch.writing = true,
-            Point::AppendPlanned | Point::AppendWiped | Point::PublishDone => {
-                watch.writing = false
-            }
+            Point::AppendPlanned | Point::AppendWiped | Point::PublishDone => watch.writing = false,
             _ => {}
         }
         let late = point == Point::GrowReserved && watch.writing && watch.foreseeable;

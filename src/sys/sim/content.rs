@@ -105,6 +105,11 @@ impl Content {
         }
     }
 
+    /// All names and what they stand for.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&String, &Node)> {
+        self.names.iter()
+    }
+
     pub(super) fn link(&mut self, name: &str, len: u64) -> u64 {
         self.last_inode += 1;
         let mut inode = Inode::default();

@@ -169,6 +169,13 @@ impl Inode {
         }
     }
 
+    /// Gives a new file its bytes, as if they had been there for ever.
+    pub(super) fn store_durably(&mut self, bytes: &[u8]) {
+        let pages = super::bytes::pages(bytes).map(Arc::new);
+        self.durable = (0u64..).zip(pages).collect();
+        self.sync_len();
+    }
+
     /// The extent that holds a range of pages, and the range's place in it. Extents that overlap the range are joined
     /// into one, which is only possible while no region is over them.
     pub(super) fn extent(&mut self, first: u64, pages: usize) -> (Arc<Extent>, usize) {

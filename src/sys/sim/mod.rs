@@ -4,6 +4,7 @@
 //! the one to the other; a power cut keeps the durable bytes and, page by page, perhaps the live ones. Names are
 //! durable only once their directory was synced, lengths once their file was.
 
+mod bytes;
 mod content;
 mod file;
 mod inode;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Access, Disk, File};
+use super::{Access, Disk, File, PAGE};
 use content::Content;
 use file::SimFile;
 use random::Random;
@@ -263,7 +264,7 @@ impl Disk for SimDisk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => entered?,
         }
-        state.reserve(len.next_multiple_of(super::PAGE as u64))?;
+        state.reserve(len.next_multiple_of(PAGE as u64))?;
         let inode = state.content.link(name, len);
         self.handle(&mut state, inode, Access::Write)
     }
