@@ -1,6 +1,5 @@
 //! A directory as a whole: which pages it leads to, and whether its entries agree with each other.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Acquire;
 
 use crate::error::{Error, Result};
@@ -9,6 +8,7 @@ use crate::format::directory::{CHAINED, Cell, ENTRY, Entry};
 use crate::format::hash::Hash;
 use crate::format::meta::cell;
 use crate::format::page::PageHeader;
+use crate::sys::sync::AtomicU64;
 
 use super::allocate::Captured;
 use super::probe::slots;

@@ -109,7 +109,7 @@ pub(super) fn publish_and_read(disk: &ModelDisk) {
 
 #[test]
 fn loom_publish_and_read() {
-    explore("publish/read", 2, || publish_and_read(&ModelDisk::new(16, 1, strong)));
+    explore("publish/read", 2, || publish_and_read(&ModelDisk::new(32, 1, strong)));
 }
 
 /// The counters that a reader takes are all of one commit, though a set is written anew by every other one.
@@ -135,7 +135,7 @@ pub(super) fn publish_and_count(disk: &ModelDisk) {
 
 #[test]
 fn loom_publish_and_count() {
-    explore("publish/counters", 2, || publish_and_count(&ModelDisk::new(16, 1, strong)));
+    explore("publish/counters", 2, || publish_and_count(&ModelDisk::new(32, 1, strong)));
 }
 
 /// Old keys stay while the first page splits and the directory doubles, and what is absent stays absent.
@@ -158,7 +158,7 @@ pub(super) fn split_and_read(disk: &ModelDisk) {
 
 #[test]
 fn loom_split_and_read() {
-    explore("split and doubling/read", 2, || split_and_read(&ModelDisk::new(16, 1, strong)));
+    explore("split and doubling/read", 2, || split_and_read(&ModelDisk::new(32, 1, strong)));
 }
 
 /// Fills the index so that the two splits to come write into the page that the first of them retires; the directory is deep
@@ -205,14 +205,14 @@ pub(super) fn recycle_and_read(disk: &ModelDisk) {
 
 #[test]
 fn loom_recycle_and_read() {
-    explore("page recycled/read", 1, || recycle_and_read(&ModelDisk::new(32, 1, strong)));
+    explore("page recycled/read", 1, || recycle_and_read(&ModelDisk::new(64, 1, strong)));
 }
 
 /// The same with a page that only a checkpoint makes free.
 #[test]
 fn loom_checkpoint_and_read() {
     explore("page freed by a checkpoint/read", 1, || {
-        let engine = open(&ModelDisk::new(32, 1, strong));
+        let engine = open(&ModelDisk::new(64, 1, strong));
         let [old, first, second] = about_to_recycle(&engine);
         engine.checkpoint().expect("a sound disk");
         let absent = key(&engine, "001", 2);
@@ -233,7 +233,7 @@ fn loom_checkpoint_and_read() {
 #[test]
 fn loom_recover_and_read() {
     explore("recovery/read", 1, || {
-        let disk = ModelDisk::new(32, 4, strong);
+        let disk = ModelDisk::new(64, 4, strong);
         let engine = open(&disk);
         put(&engine, &[("a", "0"), ("b", "0")]);
         let reader = attach(&disk);
@@ -273,7 +273,7 @@ pub(super) fn split_and_iterate(disk: &ModelDisk) {
 
 #[test]
 fn loom_split_and_iterate() {
-    explore("split/iterate", 2, || split_and_iterate(&ModelDisk::new(16, 1, strong)));
+    explore("split/iterate", 2, || split_and_iterate(&ModelDisk::new(32, 1, strong)));
 }
 
 /// A reader with mappings of its own follows into a segment and a part of the index that were not there when it came.
@@ -297,7 +297,7 @@ pub(super) fn growth_and_read(disk: &ModelDisk) {
 
 #[test]
 fn loom_growth_and_read() {
-    explore("growth/read", 2, || growth_and_read(&ModelDisk::new(32, 3, strong)));
+    explore("growth/read", 2, || growth_and_read(&ModelDisk::new(64, 3, strong)));
 }
 
 fn put_durably(engine: &Engine, key: &str) -> crate::error::Result<u64> {
@@ -332,10 +332,10 @@ pub(super) fn commit_together(disk: &ModelDisk, threads: usize) {
 #[test]
 fn loom_commit_together() {
     explore("group commit, 2 threads", 2, || {
-        commit_together(&ModelDisk::new(16, 1, strong).crowded(), 2)
+        commit_together(&ModelDisk::new(32, 1, strong).crowded(), 2)
     });
     explore("group commit, 3 threads", 1, || {
-        commit_together(&ModelDisk::new(16, 1, strong).crowded(), 3)
+        commit_together(&ModelDisk::new(32, 1, strong).crowded(), 3)
     });
 }
 
@@ -343,7 +343,7 @@ fn loom_commit_together() {
 #[test]
 fn loom_commit_together_on_a_failing_disk() {
     explore("group commit, failing sync", 2, || {
-        let disk = ModelDisk::new(16, 1, strong).crowded();
+        let disk = ModelDisk::new(32, 1, strong).crowded();
         let engine = open(&disk);
         put(&engine, &[("a", "-")]);
         disk.fail_after(1);

@@ -16,7 +16,7 @@ type Scenario = fn(&ModelDisk);
 fn caught(name: &str, weakened: Weakened, scenarios: &[Scenario]) -> Option<usize> {
     scenarios.iter().position(|scenario| {
         let scenario = *scenario;
-        let model = move || scenario(&ModelDisk::new(32, 1, weakened));
+        let model = move || scenario(&ModelDisk::new(64, 1, weakened));
         catch_unwind(AssertUnwindSafe(|| explore(name, 1, model))).is_err()
     })
 }

@@ -1,7 +1,6 @@
 //! Index pages: each is what the directory says, and each of its slots leads to a record of that hash that the log holds.
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::Result;
@@ -10,6 +9,7 @@ use crate::format::page::{DEAD, LINE, PageHeader, position, stored};
 use crate::format::{PAGE, index};
 use crate::index::{Captured, Leaf, all_slots, header};
 use crate::log::Record;
+use crate::sys::sync::AtomicU64;
 
 use super::{Fallback, Findings, Scope};
 
