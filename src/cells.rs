@@ -1,11 +1,12 @@
 //! The live cells: the words in `meta` that the writer changes and every process reads. docs/concurrency in docs/design.md.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU64, fence};
 
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::Cell;
 use crate::format::meta::{Counters, SPLITTING, SYNC_FAILED, cell};
 use crate::sys::Region;
+use crate::sys::sync::{AtomicU64, fence};
 
 /// Typed access to the live cells of one store. Only the writer stores.
 #[derive(Debug)]
@@ -37,7 +38,10 @@ impl Cells {
     /// Shows everything up to the counters' position to everyone, counters first (invariant I4).
     pub(crate) fn publish(&self, counters: &Counters) {
         let before = self.word(cell::COMMITTED).load(Relaxed);
-        let spare = self.spare(before);
+        let mut spare = self.spare(before);
+        if planted(Bug::CountersInPlace) {
+            spare = cell::COUNTERS[0] + cell::COUNTERS[1] - spare;
+        }
         // The set held for the commit before the last: whoever still sees that must not see these stores.
         fence(Release);
         for (i, word) in counters.words().into_iter().enumerate().skip(1) {
@@ -45,18 +49,26 @@ impl Cells {
         }
         // The position last: without a new commit the set holds as soon as it is there.
         self.word(spare).store(counters.position, Release);
+        reach(Point::PublishCounted);
         if counters.position == before {
             // At an open, what a lost life counted up to the same position must not hold.
             let [a, b] = cell::COUNTERS;
             self.word(if spare == a { b } else { a }).store(0, Release);
         }
         self.word(cell::COMMITTED).store(counters.position, Release);
+        reach(Point::PublishDone);
     }
 
     /// Which set of counters is not the one that holds for `committed`.
     fn spare(&self, committed: u64) -> usize {
         let [a, b] = cell::COUNTERS;
         if self.word(a).load(Relaxed) == committed { b } else { a }
+    }
+
+    /// Offset in the file of the set of counters that holds for `committed`.
+    pub(crate) fn counters_place(&self) -> usize {
+        let [a, b] = cell::COUNTERS;
+        if self.spare(self.committed()) == a { b } else { a }
     }
 
     /// The counters that hold for the last commit, or None while it changes or if none of the two sets does.
@@ -127,9 +139,9 @@ impl Cells {
         self.word(cell::SEQUENCE).store(sequence, Release);
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "page numbers are 32 bits wide")]
     pub(crate) fn watermark(&self) -> u32 {
-        self.word(cell::WATERMARK).load(Acquire) as u32
+        // A word that is no page number is one that no file reaches.
+        u32::try_from(self.word(cell::WATERMARK).load(Acquire)).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn set_watermark(&self, page: u32) {

@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
+use crate::faults::{Point, reach};
 use crate::format::page::WORDS;
 use crate::format::{PAGE, PAGE_BYTES};
+use crate::sys::sync::{AtomicU32, AtomicU64};
 use crate::sys::{Access, File, Region};
 
 /// Runs of pages never cross these multiples: the first chunk has this many pages at least.
@@ -130,7 +131,18 @@ impl Chunks {
         let len = usize::try_from(chunk_pages(self.first, number) * PAGE).expect("a 64-bit target");
         let region =
             self.file.map(offset, len, self.access).map_err(|e| Error::io("map", &self.path, e))?;
+        reach(Point::GrowMapped);
         Ok(self.regions[chunk].get_or_init(|| region))
+    }
+
+    /// Pages that the file is known to have.
+    pub(crate) fn known(&self) -> u32 {
+        self.backed.load(Acquire)
+    }
+
+    /// A mapping of the file has lost a page.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.regions.iter().filter_map(OnceLock::get).any(Region::is_lost)
     }
 
     /// Pages that the file has.
@@ -153,6 +165,7 @@ impl Chunks {
         let pages = grow(to)
             .or_else(|_| grow(u64::from(pages)))
             .map_err(|e| Error::io("grow", &self.path, e))?;
+        reach(Point::GrowReserved);
         self.reserved.store(u32::try_from(pages).unwrap_or(u32::MAX), Relaxed);
         self.refresh(0).map(|_| ())
     }
@@ -170,6 +183,17 @@ impl Chunks {
         let start = u64::from(from) * PAGE;
         let punch = self.file.punch(start, end.saturating_sub(start));
         punch.map_err(|e| Error::io("punch", &self.path, e))
+    }
+
+    /// Maps all pages before `end`, which the file has.
+    pub(crate) fn map_to(&self, end: u32) -> Result<()> {
+        let (last, _) = place(self.first, end.saturating_sub(1));
+        for (chunk, region) in self.regions.iter().enumerate().take(last + 1) {
+            if region.get().is_none() {
+                self.map(chunk)?;
+            }
+        }
+        Ok(())
     }
 
     /// The first page from `from` on at which `pages` pages lie in one chunk, however many pages the first chunk has.

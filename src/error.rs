@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, by what the caller can do about it.
 ///
 /// Nothing on disk has changed when a call fails, with two exceptions: after [`Error::Poisoned`] (and the [`Error::Io`]
-/// of the sync that caused it) the outcome of commits that were not yet durable is known only to the next open, and a
+/// of the sync that caused it) or [`Error::Lost`] the outcome of commits that were not yet durable is known only to the next open, and a
 /// commit that fails with [`Error::Full`] while its index pages were being reserved may be completed by a later write.
 ///
 /// ```
@@ -37,7 +37,8 @@ pub enum Error {
     Locked {
         /// The store.
         path: PathBuf,
-        /// The process that holds it, when known.
+        /// The process that holds it, when known: this one, if it has opened the store twice. A number is given only where it
+        /// means something here, and not that of a process in another container.
         pid: Option<u32>,
     },
     /// A file does not hold what the format says it must. Restore it, or salvage what passes its checks.
@@ -102,6 +103,16 @@ pub enum Error {
     },
     /// A sync failed earlier, so nothing can be promised any more through this handle. Reads go on; open again to write.
     Poisoned,
+    /// A file of the store is not the one that was opened any more: another program has removed, replaced or shortened it, or
+    /// ([`Options::sigbus_guard`](crate::Options::sigbus_guard)) its disk has failed under a mapping. A handle that meets this
+    /// while it writes writes no more; whether a commit that failed with it stands is known only to the next open. Put the
+    /// file back, and open again.
+    Lost {
+        /// The file, where it was when the store was opened.
+        file: PathBuf,
+        /// What has become of it.
+        why: String,
+    },
     /// The handle was opened before a `fork` and is used to write in the child.
     Forked,
     /// The bytes of a value cannot be seen as the type that was asked for.
@@ -128,13 +139,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// Wraps a failed call; a full disk, quota or file size limit becomes [`Error::Full`].
+    /// Wraps a failed call; a full disk, quota or file size limit becomes [`Error::Full`], unless it shows only in a sync:
+    /// then what was to become durable may be lost, and space does not bring it back.
     pub(crate) fn io(op: &'static str, path: impl AsRef<Path>, source: io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
         match source.kind() {
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => Error::Full { path, source },
+            | io::ErrorKind::FileTooLarge
+                if op != "sync" =>
+            {
+                Error::Full { path, source }
+            }
             _ => Error::Io { op, path, source },
         }
     }
@@ -159,6 +175,9 @@ impl fmt::Display for Error {
         match self {
             Error::Io { op, path, source } => {
                 write!(f, "cannot {op} {}: {source}", path.display())
+            }
+            Error::Locked { path, pid: Some(pid) } if *pid == std::process::id() => {
+                write!(f, "{} is already open for writing in this process ({pid})", path.display())
             }
             Error::Locked { path, pid: Some(pid) } => {
                 write!(f, "{} is open for writing by process {pid}", path.display())
@@ -196,6 +215,9 @@ impl fmt::Display for Error {
                 write!(f, "no space for {}: {source}", path.display())
             }
             Error::Poisoned => f.write_str("an earlier sync failed; open the store again to write"),
+            Error::Lost { file, why } => {
+                write!(f, "{} was lost while the store was open: {why}", file.display())
+            }
             Error::Forked => {
                 f.write_str("the store was opened before a fork by the parent process")
             }

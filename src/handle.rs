@@ -475,7 +475,7 @@ impl Options {
     /// As [`Store::open`], and [`Error::InvalidOption`](crate::Error::InvalidOption).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
-        Store::open_on(crate::sys::open_real(path.as_ref()), self)
+        Store::open_on(crate::sys::open_real(path.as_ref(), self.sigbus_guard), self)
     }
 
     /// Opens the store at `path` read-only; see [`Store::open_read_only`].
@@ -483,11 +483,11 @@ impl Options {
     /// # Errors
     /// As [`Store::open_read_only`].
     pub fn open_read_only(&self, path: impl AsRef<Path>) -> Result<Store> {
-        Store::open_read_only_on(crate::sys::open_real(path.as_ref()), self)
+        Store::open_read_only_on(crate::sys::open_real(path.as_ref(), self.sigbus_guard), self)
     }
 
     /// Opens for writing the store that a simulated disk holds.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(all(any(test, feature = "sim"), not(all(test, loom))))]
     #[doc(hidden)]
     pub fn open_sim(&self, disk: &crate::sys::sim::SimDisk) -> Result<Store> {
         self.check()?;
@@ -495,7 +495,7 @@ impl Options {
     }
 
     /// Opens read-only the store that a simulated disk holds.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(all(any(test, feature = "sim"), not(all(test, loom))))]
     #[doc(hidden)]
     pub fn open_read_only_sim(&self, disk: &crate::sys::sim::SimDisk) -> Result<Store> {
         Store::open_read_only_on(disk.disk(), self)

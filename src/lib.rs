@@ -71,6 +71,7 @@ mod value;
 #[doc(hidden)]
 pub mod sim {
     pub use crate::faults::{Bug, CRASH_AT, PLANT, Point, at_points, plant};
+    #[cfg(not(all(test, loom)))]
     pub use crate::sys::sim::*;
 }
 

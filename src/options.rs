@@ -57,6 +57,7 @@ pub struct Options {
     pub(crate) background: bool,
     pub(crate) force_file_system: bool,
     pub(crate) compaction: Option<u8>,
+    pub(crate) sigbus_guard: bool,
     #[cfg(any(test, feature = "sim"))]
     pub(crate) hash_mask: u64,
     #[cfg(any(test, feature = "sim"))]
@@ -82,6 +83,7 @@ impl Options {
             background: true,
             force_file_system: false,
             compaction: Some(40),
+            sigbus_guard: false,
             #[cfg(any(test, feature = "sim"))]
             hash_mask: u64::MAX,
             #[cfg(any(test, feature = "sim"))]
@@ -135,9 +137,33 @@ impl Options {
 
     /// Open on a file system on which shared mappings are not coherent (a network file system). Default false.
     ///
-    /// Even then only one machine may have the store open, and its promises are those of that file system.
+    /// Even then only one machine may have the store open, and its promises are those of that file system. What is mounted
+    /// through FUSE is taken for local, because the kernel does not tell; if it is a network, this holds for it as well.
     pub fn force_file_system(&mut self, force: bool) -> &mut Options {
         self.force_file_system = force;
+        self
+    }
+
+    /// Turn a `SIGBUS` inside one of this handle's mappings into [`Error::Lost`] on that read. Default false.
+    ///
+    /// When another program truncates a file of the store, or the disk cannot deliver a page, the kernel can only send a signal
+    /// to whoever touches the mapping, and that ends the process. With this option a handler is installed, once for the whole
+    /// process and for good. A fault in a mapping of a guarded handle marks the file as lost: that read and every later one that
+    /// needs the file is an [`Error::Lost`], other files of the log can still be read, and a writer writes no more. Every
+    /// other `SIGBUS` goes to the handler that was there before.
+    ///
+    /// The limits, all of which are in docs/misuse.md:
+    ///
+    /// * A [`Value`](crate::Value) that was handed out before the loss cannot be protected: its bytes become zeros, page by
+    ///   page, as they are read. `get` touches every page of a value before it returns it.
+    /// * The bytes between a new end of file and the end of its last page become zeros without a signal, with or without this
+    ///   option. [`verify_on_read`](Options::verify_on_read) notices these.
+    /// * Calls that return no `Result` ([`Store::position`](crate::Store::position)) say what is there, which may be zero.
+    /// * A handler that someone installs later must pass on what it does not know.
+    ///
+    /// It costs a load and a comparison for each read, and a load for each page of the value.
+    pub fn sigbus_guard(&mut self, guard: bool) -> &mut Options {
+        self.sigbus_guard = guard;
         self
     }
 

@@ -6,7 +6,8 @@
 const PAGE_MASK: u64 = 0xFFFF_FFFF;
 const DEPTH_SHIFT: u32 = 32;
 const DEPTH_MASK: u64 = 0x3F;
-const CHAINED: u64 = 1 << 38;
+/// The bit of an entry that says that more pages follow. The generation is above it.
+pub(crate) const CHAINED: u64 = 1 << 38;
 const ENTRY_GENERATION_SHIFT: u32 = 39;
 const CELL_GENERATION_SHIFT: u32 = 38;
 

@@ -5,7 +5,8 @@
 
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
-use crate::format::directory::Entry;
+use crate::faults::{Bug, Point, planted, reach};
+use crate::format::directory::{Entry, MAX_DEPTH};
 
 use super::{Index, directory_pages, header};
 
@@ -16,7 +17,7 @@ const MIN_TRIM: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Allocator {
     /// Pages that nothing leads to, neither live nor in a checkpoint, durable or under way.
-    free: Vec<u32>,
+    pub(super) free: Vec<u32>,
     /// Pages that the directory leads to.
     pub(super) live: u64,
     /// While a checkpoint has been captured and is not durable yet: the free pages that were taken since.
@@ -31,7 +32,7 @@ pub(crate) struct Captured {
     pub(crate) watermark: u32,
     pub(crate) sequence: u64,
     /// The pages the directory itself was in: they are given back when it moves, not here.
-    pub(super) region: std::ops::Range<u32>,
+    pub(crate) region: std::ops::Range<u32>,
 }
 
 impl Allocator {
@@ -48,9 +49,9 @@ impl Allocator {
         self.free.last().is_some_and(|page| *page < limit)
     }
 
-    /// Takes free pages in a row that lie in one chunk.
-    fn take_run(&mut self, pages: u32) -> Option<u32> {
-        if pages == 1 || self.free.len() < pages as usize {
+    /// Takes free pages in a row before `limit` that lie in one chunk.
+    pub(super) fn take_run(&mut self, pages: u32, limit: u32) -> Option<u32> {
+        if self.free.len() < pages as usize {
             return None;
         }
         self.free.sort_unstable_by(|a, b| b.cmp(a));
@@ -58,6 +59,7 @@ impl Allocator {
         let at = (wide..self.free.len()).rev().find(|at| {
             let first = self.free[*at];
             self.free[at - wide] == first + (pages - 1)
+                && first + pages <= limit
                 && Chunks::contiguous(first, pages) == Some(first)
         })?;
         let run = self.free.drain(at - wide..=at);
@@ -83,14 +85,17 @@ impl Index {
 
     /// `pages` pages in a row, within one chunk: free ones if there are enough, or new ones.
     pub(super) fn allocate_run(&self, allocator: &mut Allocator, pages: u32) -> Result<u32> {
-        if let Some(first) = allocator.take_run(pages) {
+        if let Some(first) = allocator.take_run(pages, u32::MAX) {
             return Ok(first);
         }
         let watermark = self.cells.watermark();
         let first = Chunks::contiguous(watermark, pages).ok_or_else(|| self.full())?;
         let end = first.checked_add(pages).ok_or_else(|| self.full())?;
-        self.chunks.grow(end)?;
+        if !planted(Bug::SkipGrow) {
+            self.chunks.grow(end)?;
+        }
         self.cells.set_watermark(end);
+        reach(Point::GrowTaken);
         allocator.free.extend(watermark..first);
         Ok(first)
     }
@@ -104,7 +109,7 @@ impl Index {
     pub(super) fn retire(&self, allocator: &mut Allocator, page: u32) -> Result<()> {
         let born = header(self.page(page)?).map(|header| header.birth);
         // A page born after the last capture is in no checkpoint, so readers are its only users, and they check.
-        if born == Some(self.cells.sequence()) {
+        if born == Some(self.cells.sequence()) || planted(Bug::ReuseEarly) {
             allocator.free.push(page);
         }
         Ok(())
@@ -115,17 +120,29 @@ impl Index {
         allocator.free.extend(first..first + directory_pages(depth));
     }
 
-    /// Makes room for `new_keys` insertions without growing the file, so that a full disk is noticed beforehand.
+    /// Makes room for `new_keys` insertions, mapped, so that a full disk or a lack of memory is noticed beforehand.
     pub(super) fn ensure(&self, allocator: &Allocator, new_keys: usize) -> Result<()> {
-        let splits = u32::try_from(new_keys / 64).unwrap_or(u32::MAX / 4).saturating_add(4);
-        let doubling = directory_pages(self.cells.directory().depth() + 1);
-        let need = splits.saturating_mul(2).saturating_add(doubling.saturating_mul(2));
-        let have = u32::try_from(allocator.free.len()).unwrap_or(u32::MAX);
-        if need <= have {
+        if planted(Bug::SkipReserve) || planted(Bug::SkipGrow) {
             return Ok(());
         }
-        let end = self.cells.watermark().checked_add(need - have).ok_or_else(|| self.full())?;
-        self.chunks.grow(end)
+        let splits = u32::try_from(new_keys / 64).unwrap_or(u32::MAX / 4).saturating_add(8);
+        let have = u32::try_from(allocator.free.len()).unwrap_or(u32::MAX);
+        // A directory is a run of pages, which is taken from the watermark whatever is free elsewhere.
+        let runs = self.directory_runs(allocator.live, splits);
+        let need = splits.saturating_mul(2).saturating_sub(have).saturating_add(runs);
+        let end = self.cells.watermark().checked_add(need).ok_or_else(|| self.full())?;
+        self.chunks.grow(end)?;
+        self.chunks.map_to(end)
+    }
+
+    /// Pages that larger directories may take when up to `splits` pages split: as often as the number of pages doubles, and once
+    /// more. A run may have to skip as many pages as it has, to lie within a chunk.
+    fn directory_runs(&self, live: u64, splits: u32) -> u32 {
+        let depth = self.cells.directory().depth();
+        let doublings = 1 + (u64::from(splits) / live.max(1) + 1).ilog2();
+        let last = (depth + doublings).min(MAX_DEPTH);
+        let runs = (depth + 1..=last).map(directory_pages);
+        runs.fold(1, u32::saturating_add).saturating_mul(2)
     }
 
     /// Pages that are neither led to nor free: they wait for a checkpoint. 0 while one is under way.
@@ -184,6 +201,20 @@ impl Index {
         self.trim(allocator)
     }
 
+    /// The page after all that a checkpoint names.
+    pub(crate) fn end_of(&self, captured: &Captured) -> Result<u32> {
+        let mut end = 1;
+        for entry in captured.entries.iter().map(|word| Entry(*word)) {
+            end = end.max(entry.page().saturating_add(1));
+            if entry.chained() {
+                for page in self.chain(entry) {
+                    end = end.max(page?.0.saturating_add(1));
+                }
+            }
+        }
+        Ok(end)
+    }
+
     /// Gives the end of the file back if nothing is there but free pages, and many of them.
     fn trim(&self, allocator: &mut Allocator) -> Result<()> {
         let watermark = self.cells.watermark();
@@ -198,11 +229,45 @@ impl Index {
         #[expect(clippy::cast_possible_truncation, reason = "fewer than the watermark")]
         let end = watermark - trailing as u32;
         self.cells.set_watermark(end);
-        self.chunks.give_back(end)
+        reach(Point::TrimLowered);
+        self.chunks.give_back(end)?;
+        reach(Point::TrimPunched);
+        Ok(())
     }
 
     /// Says that the pages in use have blocks on the disk.
     pub(crate) fn assume_reserved(&self) {
         self.chunks.assume_reserved(self.cells.watermark());
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cells::Cells;
+    use crate::format::meta::BYTES;
+    use crate::sys::Access;
+    use crate::sys::sim::SimDisk;
+
+    #[test]
+    fn free_pages_are_no_space_for_a_larger_directory() -> std::io::Result<()> {
+        let disk = SimDisk::new(1).disk();
+        disk.make_dir("")?;
+        let len = usize::try_from(BYTES).expect("three pages");
+        let meta = disk.create("meta", BYTES)?.map(0, len, Access::Write)?;
+        let file = disk.create("index", 0)?;
+        let chunks = Chunks::new(file, "index".into(), Access::Write, disk.map_ahead());
+        let index = Index::new(Arc::new(Cells::new(meta)), chunks);
+        index.chunks.grow(16).expect("growth");
+        let mut editor = index.create().expect("an empty index");
+        editor.allocator.free.extend(3..16);
+        index.cells.set_watermark(16);
+        index.ensure(&editor.allocator, 1).expect("growth");
+        let depth = index.cells.directory().depth();
+        let backed = index.chunks.backed().expect("a length");
+        assert!(backed >= 16 + directory_pages(depth + 1), "{backed} pages");
+        Ok(())
     }
 }

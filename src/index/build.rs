@@ -1,15 +1,16 @@
 //! Writing new pages: slots in, a page or a chain of pages out.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::Release;
 
 use crate::error::Result;
+use crate::faults::{Point, reach};
 use crate::format::page::{LINE_SLOTS, LINES, PageHeader, WORDS, line_word, start_line, stored};
 
 use super::Index;
 use super::allocate::Allocator;
 
 /// Lines that an insertion looks at before it gives up and the page splits. Pages get about 94 % full.
-pub(super) const MAX_PROBE: usize = 32;
+pub(super) const MAX_PROBE: usize = if LINES < 32 { LINES } else { 32 };
 
 /// A slot's two words.
 pub(super) type Slot = (u64, u64);
@@ -74,9 +75,13 @@ impl Index {
         let birth = self.cells.sequence();
         let header = PageHeader { number, prefix, depth, next, birth }.encode();
         image.0[..header.len()].copy_from_slice(&header);
-        for (to, word) in self.page(number)?.iter().zip(image.0) {
-            to.store(word, Relaxed);
+        let words = self.page(number)?;
+        // The page may be written anew under readers: who loads one of these words and then checks what led there (I7) must
+        // see that it has changed, and all of the record that the word leads to.
+        for (to, word) in words.iter().zip(image.0) {
+            to.store(word, Release);
         }
+        reach(Point::PageWritten);
         Ok(number)
     }
 }

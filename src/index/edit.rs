@@ -1,12 +1,13 @@
 //! Changing the index: a slot goes from empty to used and from one version of its key to the next; nothing else in place.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::Entry;
 use crate::format::hash::Hash;
 use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_line};
+use crate::sys::sync::AtomicU64;
 
 use super::Index;
 use super::allocate::{Allocator, Captured};
@@ -48,11 +49,6 @@ impl Editor {
     /// Makes room for `new_keys` insertions, so that none of them finds the disk full.
     pub(crate) fn ensure(&self, index: &Index, new_keys: usize) -> Result<()> {
         index.ensure(&self.allocator, new_keys)
-    }
-
-    /// There is a free page before `limit`.
-    pub(crate) fn has_room_below(&mut self, limit: u32) -> bool {
-        self.allocator.has_below(limit)
     }
 
     pub(crate) fn capture(&mut self, index: &Index) -> Result<Captured> {
@@ -118,10 +114,13 @@ impl Editor {
         debug_assert!(!self.stale(index, hash, place));
         let tags = Tags::of(hash);
         let (cur, prev) = Self::slot(index, place)?;
+        // Both are released, not only `cur`: who still reads the page as what it was before must find out (I7).
         if let Some(old) = position(cur.load(Relaxed), version)
-            && old < durable
+            && (old < durable || planted(Bug::PrevAlways))
+            && !planted(Bug::PrevNever)
         {
-            prev.store(tags.prev_word(old), Relaxed);
+            prev.store(tags.prev_word(old), Release);
+            reach(Point::SlotPrev);
         }
         cur.store(tags.cur_word(version), Release);
         Ok(())
@@ -143,7 +142,8 @@ impl Editor {
             return Ok(false);
         }
         let tags = Tags::of(hash);
-        prev.store(tags.prev_word(0), Relaxed);
+        prev.store(tags.prev_word(0), Release);
+        reach(Point::SlotNew);
         cur.store(tags.cur_word(version), Release);
         Ok(true)
     }
@@ -155,7 +155,8 @@ impl Editor {
             let words = index.page(entry.page())?;
             if let Some(word) = vacancy(words, hash, version) {
                 let tags = Tags::of(hash);
-                words[word + 1].store(tags.prev_word(0), Relaxed);
+                words[word + 1].store(tags.prev_word(0), Release);
+                reach(Point::SlotInserted);
                 words[word].store(tags.cur_word(version), Release);
                 return Ok(());
             }

@@ -7,25 +7,29 @@ mod edit;
 mod probe;
 mod restore;
 mod split;
+mod survey;
 mod tidy;
 mod walk;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 pub(crate) use allocate::Captured;
 pub(crate) use edit::{Editor, Place};
 pub(crate) use probe::{First, Probe};
+pub(crate) use restore::all_slots;
+pub(crate) use survey::Leaf;
 pub(crate) use tidy::Tidied;
 
 use crate::cells::Cells;
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
+use crate::faults::{Bug, planted};
 use crate::format::PAGE;
 use crate::format::directory::{Cell, ENTRY, Entry, MAX_DEPTH};
 use crate::format::hash::Hash;
 use crate::format::page::{BIRTH_WORD, MAGIC_WORD, PREFIX_WORD, PageHeader, SHAPE_WORD};
+use crate::sys::sync::AtomicU64;
 
 /// The index of one store as one handle sees it.
 #[derive(Debug)]
@@ -40,7 +44,7 @@ fn directory_pages(depth: u32) -> u32 {
 }
 
 /// The header line of a page.
-fn header(words: &[AtomicU64]) -> Option<PageHeader> {
+pub(crate) fn header(words: &[AtomicU64]) -> Option<PageHeader> {
     let word = |at: usize| words[at].load(Relaxed);
     PageHeader::decode([word(MAGIC_WORD), word(PREFIX_WORD), word(SHAPE_WORD), word(BIRTH_WORD)])
 }
@@ -60,6 +64,16 @@ impl Index {
         u64::from(directory_pages(self.cells.directory().depth()))
     }
 
+    /// Bytes that the index file is known to have.
+    pub(crate) fn known_bytes(&self) -> u64 {
+        u64::from(self.chunks.known()) * PAGE
+    }
+
+    /// A mapping of the file has lost a page.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.chunks.is_lost()
+    }
+
     /// Makes all pages durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.chunks.sync(self.cells.watermark())
@@ -67,6 +81,9 @@ impl Index {
 
     /// Marks all pages dirty, whatever a failed sync made of them.
     pub(crate) fn redirty(&self) -> Result<()> {
+        if planted(Bug::SkipRedirty) {
+            return Ok(());
+        }
         self.chunks.redirty(self.cells.watermark())
     }
 
@@ -92,7 +109,12 @@ impl Index {
         let (cell, words) = self.current()?;
         #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
         let index = hash.prefix(cell.depth()) as usize;
-        Ok(Entry(words[index].load(Acquire)))
+        let entry = Entry(words[index].load(Acquire));
+        if entry.depth() > cell.depth() {
+            let offset = u64::from(cell.page()) * PAGE + ENTRY * index as u64;
+            return Err(self.bad_entry(offset));
+        }
+        Ok(entry)
     }
 
     /// The words of a page that an entry names.
@@ -106,6 +128,11 @@ impl Index {
         let meta = self.chunks.path().with_file_name("meta");
         let at = crate::format::meta::cell::DIRECTORY as u64;
         Error::corrupt(meta, at, "the place of a directory within the index", found)
+    }
+
+    #[cold]
+    fn bad_entry(&self, offset: u64) -> Error {
+        Error::corrupt(self.chunks.path(), offset, "a directory entry", "another word")
     }
 
     #[cold]

@@ -1,16 +1,17 @@
 //! Looking a key up, in any process, while a writer works: probe, then check that nothing moved meanwhile.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::atomic::{AtomicU64, fence};
 
 use crate::error::Result;
-use crate::format::PAGE_BYTES;
-use crate::format::directory::{Cell, Entry};
+use crate::faults::{Bug, Point, planted, reach};
+use crate::format::directory::{Cell, ENTRY, Entry};
 use crate::format::hash::Hash;
 use crate::format::page::{
     LINE, LINE_SLOTS, LINES, SHAPE_WORD, Tags, line_word, position, start_line,
 };
+use crate::format::{PAGE, PAGE_BYTES};
 use crate::sys::prefetch;
+use crate::sys::sync::{AtomicU64, fence};
 
 use super::Index;
 use super::build::MAX_PROBE;
@@ -30,6 +31,11 @@ impl Probe {
     /// What the directory says.
     pub(crate) fn entry(&self) -> Entry {
         self.entry
+    }
+
+    /// Where the directory is.
+    pub(super) fn cell(&self) -> Cell {
+        self.cell
     }
 }
 
@@ -167,6 +173,7 @@ impl Index {
     /// The first slot with the key's tags, without looking at any record.
     #[inline]
     pub(crate) fn first(&self, probe: &Probe, reference: u64) -> First {
+        reach(Point::LookupEntered);
         let Some(words) = self.chunks.mapped(probe.entry.page()) else { return First::Unsure };
         let tags = Tags::of(probe.hash);
         let mut line = start_line(probe.hash.stored());
@@ -200,12 +207,23 @@ impl Index {
     /// The directory, or with `entry` what it says for this hash, is no longer what the probe went by.
     #[inline]
     pub(crate) fn moved(&self, probe: &Probe, entry: bool) -> bool {
+        if planted(Bug::SkipRecheck) {
+            return false;
+        }
         // Everything the probe read comes before these loads.
         fence(Acquire);
-        if self.cells.directory() != probe.cell {
+        if self.cells.directory() != probe.cell && !planted(Bug::IgnoreMovedDirectory) {
             return true;
         }
-        entry && self.enter(*probe).is_none_or(|now| now.entry != probe.entry)
+        entry
+            && !planted(Bug::IgnoreMovedPage)
+            && self.enter(*probe).is_none_or(|now| now.entry != probe.entry)
+    }
+
+    /// Where the entry that a probe went by is in the file.
+    #[cold]
+    pub(super) fn entry_offset(&self, probe: &Probe) -> u64 {
+        u64::from(probe.cell.page()) * PAGE + ENTRY * probe.hash.prefix(probe.cell.depth() & 63)
     }
 
     /// As `enter`, but maps what is not mapped; None when the directory cannot be where the cell says.
@@ -233,7 +251,7 @@ impl Index {
 
     /// The pages that an entry leads to: one, or a chain of them.
     #[inline]
-    pub(super) fn chain(
+    pub(crate) fn chain(
         &self,
         entry: Entry,
     ) -> impl Iterator<Item = Result<(u32, &[AtomicU64])>> + '_ {
@@ -249,7 +267,7 @@ impl Index {
                 steps += 1;
                 ahead = Some(next(words)).filter(|next| *next != 0);
                 // A chain is no longer than the file; a damaged one could be a circle.
-                if steps > MAX_CHAIN {
+                if steps > self.chunks.known().min(MAX_CHAIN) {
                     return Some(Err(self.bad_page(page)));
                 }
             }

@@ -1,11 +1,12 @@
 //! Bringing the index back: an empty one, the one of a checkpoint, and slots that a power cut left dangling.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::Result;
+use crate::faults::{Point, reach};
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, position, start_line, stored};
+use crate::sys::sync::AtomicU64;
 
 use super::allocate::Captured;
 use super::edit::Editor;
@@ -38,6 +39,7 @@ impl Index {
         let left = self.cells.sequence().clamp(least, least.saturating_add(1 << 32));
         self.cells.set_sequence(left.saturating_add(1));
         self.cells.end_split();
+        reach(Point::RestoreNumbered);
         let mut unused = Editor::new(0);
         let pages = directory_pages(captured.depth);
         let page = self.allocate_run(&mut unused.allocator, pages)?;
@@ -46,6 +48,7 @@ impl Index {
         for (to, entry) in words.iter().zip(&captured.entries) {
             to.store(*entry, Relaxed);
         }
+        reach(Point::RestoreWritten);
         self.cells.set_directory(cell);
         Ok(())
     }
@@ -74,6 +77,7 @@ impl Index {
                 if settle_page(page, end) {
                     lost(number);
                 }
+                reach(Point::SettlePage);
             }
             at = ((at >> each) + 1) << each;
         }
@@ -120,7 +124,7 @@ fn fill_holes(words: &[AtomicU64]) {
 }
 
 /// Word offsets of all slots of a page.
-fn all_slots() -> impl Iterator<Item = usize> {
+pub(crate) fn all_slots() -> impl Iterator<Item = usize> {
     (0..LINES).flat_map(|line| (0..LINE_SLOTS).map(move |slot| line_word(line) + 2 * slot))
 }
 

@@ -1,16 +1,17 @@
 //! Making room: a page splits into two new ones, the directory doubles, or a chain grows when neither would help.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Result;
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::{Entry, MAX_DEPTH};
 use crate::format::hash::{Hash, STORED_BITS};
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, stored};
+use crate::sys::sync::AtomicU64;
 
+use super::Index;
 use super::build::Slot;
 use super::edit::Editor;
-use super::{Index, header};
 
 /// A directory has at most this many entries a page, so that keys which collide in many bits cannot blow it up.
 const SPARSE: u64 = 8;
@@ -24,12 +25,12 @@ pub(super) fn used(words: &[AtomicU64]) -> impl Iterator<Item = Slot> + '_ {
             let first = line_word(line);
             (0..LINE_SLOTS).map(move |slot| first + 2 * slot)
         })
-        .map(|at| (words[at].load(Relaxed), words[at + 1].load(Relaxed)))
+        .map(|at| (words[at].load(Acquire), words[at + 1].load(Relaxed)))
         .filter(|(cur, _)| *cur > DEAD)
 }
 
 /// Which entries of a directory of `depth` bits lead to the page of a prefix of `bits` bits.
-fn span(prefix: u64, bits: u32, depth: u32) -> std::ops::Range<usize> {
+pub(super) fn span(prefix: u64, bits: u32, depth: u32) -> std::ops::Range<usize> {
     let each = depth - bits;
     #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
     let (first, end) = ((prefix << each) as usize, ((prefix + 1) << each) as usize);
@@ -65,22 +66,31 @@ impl Editor {
                 halves[usize::from(bit == 1)].push(slot);
             }
         }
+        let replaced = chain.len() as u64;
+        if planted(Bug::SplitInPlace) {
+            self.allocator.free.push(chain.remove(0));
+        }
         let [zeros, ones] = halves;
         let zero = index.build(&mut self.allocator, zeros, prefix << 1, depth + 1, 0)?;
         let one = index.build(&mut self.allocator, ones, prefix << 1 | 1, depth + 1, 0)?;
+        reach(Point::SplitBuilt);
         index.cells.begin_split(entry.page(), zero.0, one.0);
+        reach(Point::SplitAnnounced);
         index.lead(prefix, depth, zero, one)?;
+        reach(Point::SplitLed);
         index.cells.end_split();
+        reach(Point::SplitEnded);
         self.splits += 1;
         for page in &chain {
             index.retire(&mut self.allocator, *page)?;
         }
+        reach(Point::SplitRetired);
         let built = self.count(index, zero)? + self.count(index, one)?;
-        self.allocator.live = (self.allocator.live + built).saturating_sub(chain.len() as u64);
+        self.allocator.live = (self.allocator.live + built).saturating_sub(replaced);
         Ok(())
     }
 
-    fn count(&self, index: &Index, (page, chained): (u32, bool)) -> Result<u64> {
+    pub(super) fn count(&self, index: &Index, (page, chained): (u32, bool)) -> Result<u64> {
         index.chain(Entry::new(page, 0, chained)).try_fold(0, |n, page| page.map(|_| n + 1))
     }
 
@@ -90,7 +100,9 @@ impl Editor {
         let prefix = hash.prefix(depth);
         let next = entry.page();
         let page = index.build(&mut self.allocator, [], prefix, depth, next)?;
+        reach(Point::ChainBuilt);
         index.lead_to(prefix, depth, Entry::new(page.0, depth, true))?;
+        reach(Point::ChainLed);
         self.splits += 1;
         self.allocator.live += 1;
         Ok(())
@@ -101,6 +113,7 @@ impl Index {
     /// Leads both halves of a prefix to their pages.
     fn lead(&self, prefix: u64, depth: u32, zero: (u32, bool), one: (u32, bool)) -> Result<()> {
         self.lead_to(prefix << 1, depth + 1, Entry::new(zero.0, depth + 1, zero.1))?;
+        reach(Point::SplitHalf);
         self.lead_to(prefix << 1 | 1, depth + 1, Entry::new(one.0, depth + 1, one.1))
     }
 
@@ -109,19 +122,18 @@ impl Index {
         for word in &words[span(prefix, bits, cell.depth())] {
             let old = Entry(word.load(Relaxed));
             word.store(entry.after(old).0, Release);
+            reach(Point::LeadEntry);
         }
         Ok(())
     }
 
     /// Finishes the split that a killed writer had announced.
     pub(crate) fn finish_split(&self) -> Result<()> {
-        let Some((_, zero, one)) = self.cells.split() else { return Ok(()) };
-        for page in [zero, one] {
-            let words = self.page(page)?;
-            let header = header(words).ok_or_else(|| self.bad_page(page))?;
-            if header.number != page || header.depth > self.cells.directory().depth() {
-                return Err(self.bad_page(page));
-            }
+        if planted(Bug::ForgetSplit) {
+            return Ok(());
+        }
+        let (cell, words) = self.current()?;
+        for (page, header) in self.announced(cell, words)?.into_iter().flatten() {
             let entry = Entry::new(page, header.depth, header.next != 0);
             self.lead_to(header.prefix, header.depth, entry)?;
         }

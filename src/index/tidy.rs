@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::error::Result;
+use crate::faults::{Point, reach};
 use crate::format::directory::{Cell, Entry};
 use crate::format::hash::Hash;
 use crate::format::page::{DEAD, LINE_SLOTS, LINES};
@@ -101,7 +102,8 @@ impl Editor {
         let (page, chained) =
             index.build(&mut self.allocator, slots, (prefix >> 1) as u64, depth - 1, 0)?;
         debug_assert!(!chained, "half a page of slots fits into one");
-        self.lead_announced(index, pair[0], page, (prefix >> 1) as u64, depth - 1)?;
+        let to = Entry::new(page, depth - 1, false);
+        self.lead_announced(index, pair[0], (prefix >> 1) as u64, to)?;
         for page in pair {
             index.retire(&mut self.allocator, page)?;
         }
@@ -110,17 +112,14 @@ impl Editor {
     }
 
     /// Leads a whole prefix to one new page, announced as a split is, so that a successor does not find it half done.
-    fn lead_announced(
-        &mut self,
-        index: &Index,
-        from: u32,
-        page: u32,
-        prefix: u64,
-        depth: u32,
-    ) -> Result<()> {
-        index.cells.begin_split(from, page, page);
-        index.lead_to(prefix, depth, Entry::new(page, depth, false))?;
+    fn lead_announced(&mut self, index: &Index, from: u32, prefix: u64, to: Entry) -> Result<()> {
+        reach(Point::TidyBuilt);
+        index.cells.begin_split(from, to.page(), to.page());
+        reach(Point::TidyAnnounced);
+        index.lead_to(prefix, to.depth(), to)?;
+        reach(Point::TidyLed);
         index.cells.end_split();
+        reach(Point::TidyEnded);
         self.splits += 1;
         Ok(())
     }
@@ -140,15 +139,33 @@ impl Editor {
     /// Writes the directory anew with one bit more, one bit less or as many as it has, and moves to it with one store.
     pub(super) fn move_directory(&mut self, index: &Index, depth: u32) -> Result<()> {
         let page = index.allocate_run(&mut self.allocator, directory_pages(depth))?;
+        self.move_directory_to(index, page, depth)
+    }
+
+    fn move_directory_to(&mut self, index: &Index, page: u32, depth: u32) -> Result<()> {
         let (old, from) = index.current()?;
         let new = old.next(page, depth);
         let to = index.directory(new)?.ok_or_else(|| index.bad_directory(new))?;
         for (i, entry) in to.iter().enumerate() {
             entry.store(from[scaled(i, depth, old.depth())].load(Relaxed), Relaxed);
         }
+        reach(Point::DoubleWritten);
         index.cells.set_directory(new);
+        reach(Point::DoubleSwitched);
         index.retire_directory(&mut self.allocator, old.page(), old.depth());
         Ok(())
+    }
+
+    /// Moves the directory to free pages before `limit`, if it is not there and they are in a row.
+    fn move_directory_down(&mut self, index: &Index, limit: u32) -> Result<bool> {
+        let (cell, _) = index.current()?;
+        let pages = directory_pages(cell.depth());
+        if cell.page() + pages <= limit {
+            return Ok(false);
+        }
+        let Some(page) = self.allocator.take_run(pages, limit) else { return Ok(false) };
+        self.move_directory_to(index, page, cell.depth())?;
+        Ok(true)
     }
 
     /// Goes on over the directory, moving pages from `limit` on to free ones before it, for at most `pages` pages. Stops
@@ -161,6 +178,7 @@ impl Editor {
         pages: u64,
     ) -> Result<Tidied> {
         let mut tidied = from;
+        tidied.changed += u64::from(self.move_directory_down(index, limit)?);
         for _ in 0..pages {
             let (cell, words) = index.current()?;
             let Some(at) = tidied.next.map(|(at, depth)| scaled(at, depth, cell.depth())) else {
@@ -179,9 +197,10 @@ impl Editor {
                 }
                 let prefix = (at >> each) as u64;
                 let slots: Vec<Slot> = used(index.page(entry.page())?).collect();
-                let (page, _) =
-                    index.build(&mut self.allocator, slots, prefix, entry.depth(), 0)?;
-                self.lead_announced(index, entry.page(), page, prefix, entry.depth())?;
+                let built = index.build(&mut self.allocator, slots, prefix, entry.depth(), 0)?;
+                let to = Entry::new(built.0, entry.depth(), built.1);
+                self.lead_announced(index, entry.page(), prefix, to)?;
+                self.allocator.live += self.count(index, built)? - 1;
                 index.retire(&mut self.allocator, entry.page())?;
                 tidied.changed += 1;
             }

@@ -1,6 +1,7 @@
 //! Appending: space is reserved for a whole batch first, so that a full disk is noticed before anything is written.
 
 use crate::error::{Error, Result};
+use crate::faults::{Point, reach};
 use crate::format::PAGE;
 use crate::format::checksum::Salt;
 use crate::format::record::{CRC_BYTES, Header};
@@ -100,7 +101,9 @@ impl View<'_> {
                 bytes[key_at - VERSION_LEN..key_at].copy_from_slice(&version.to_le_bytes());
             }
             bytes[key_at..key_at + key.len()].copy_from_slice(key);
+            reach(Point::RecordKeyed);
             let result = fill(&mut bytes[value_at..]);
+            reach(Point::RecordFilled);
             header.crc = salt.of(bytes);
             bytes[..CRC_BYTES].copy_from_slice(&header.crc.to_le_bytes());
             result
@@ -130,13 +133,16 @@ impl SaltedBytes {
 }
 
 impl Draft<'_> {
-    /// Reserves `size` bytes and returns their position, in a new segment if they do not fit into this one.
-    pub(crate) fn reserve(&mut self, size: u64) -> Result<u64> {
+    /// `size` bytes fit into the segment that the draft has come to.
+    pub(crate) fn fits(&self, size: u64) -> bool {
         let start = self.tail.segment * self.log.segment_bytes;
         // A record starts within the first segment size of its segment, or its position would name another number.
-        let fits = self.tail.position + size <= self.end
-            && self.tail.position < start + self.log.segment_bytes;
-        if !fits {
+        self.tail.position + size <= self.end && self.tail.position < start + self.log.segment_bytes
+    }
+
+    /// Reserves `size` bytes and returns their position, in a new segment if they do not fit into this one.
+    pub(crate) fn reserve(&mut self, size: u64) -> Result<u64> {
+        if !self.fits(size) {
             self.roll(size)?;
         }
         let position = self.tail.position;
@@ -177,6 +183,7 @@ impl Draft<'_> {
             log.disk
                 .remove(&name)
                 .map_err(|e| Error::io("remove", log.disk.root().join(name), e))?;
+            reach(Point::GiveUpRemoved);
         }
         if !created.is_empty() {
             let dir = log.disk.root().join("log");

@@ -18,7 +18,7 @@ pub(crate) use segment::Segment;
 pub(crate) use view::View;
 
 use crate::error::{Error, Result};
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::StoreId;
 use crate::format::segment::name;
 use crate::sys::{Access, Disk, Limbo, Pin};
@@ -64,6 +64,12 @@ impl Log {
         position >> self.shift
     }
 
+    /// The first segment whose mapping has lost a page.
+    pub(crate) fn lost(&self) -> Option<u64> {
+        let pin = Pin::new();
+        self.segments.iter(&pin).find(|segment| segment.region().is_lost()).map(Segment::number)
+    }
+
     /// Makes the bytes in `from..to` durable. Only what this handle has mapped can be dirty through it.
     pub(crate) fn sync(&self, from: u64, to: u64) -> Result<()> {
         if from >= to || planted(Bug::SkipLogSync) {
@@ -82,7 +88,7 @@ impl Log {
 
     /// Marks the pages in `from..to` dirty again, so that a following sync writes them whatever an earlier, failed one did.
     pub(crate) fn redirty(&self, from: u64, to: u64) -> Result<()> {
-        if from >= to {
+        if from >= to || planted(Bug::SkipRedirty) {
             return Ok(());
         }
         let pin = Pin::new();
@@ -113,6 +119,7 @@ impl Log {
     pub(crate) fn remove_from(&mut self, number: u64) -> Result<()> {
         for number in self.numbers()?.into_iter().rev().take_while(|n| *n >= number) {
             self.remove(number)?;
+            reach(Point::SealRemoved);
         }
         self.segments.forget_from(number);
         Ok(())

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::checksum::Salt;
 use crate::format::segment::{HEADER_BYTES, SegmentHeader, name};
 use crate::format::{PAGE, PAGE_BYTES, StoreId};
@@ -67,19 +68,27 @@ impl Segment {
     ) -> Result<Segment> {
         let name = name(header.number);
         let path = disk.root().join(&name);
+        let unfinished = if planted(Bug::CreateInPlace) { &*name } else { UNFINISHED };
         let file =
-            disk.create(UNFINISHED, header.bytes).map_err(|e| Error::io("create", &path, e))?;
+            disk.create(unfinished, header.bytes).map_err(|e| Error::io("create", &path, e))?;
+        reach(Point::SegmentCreated);
         let finish = || {
             file.write_at(&header.encode(), 0)?;
-            file.sync()?;
-            disk.rename(UNFINISHED, &name)?;
-            disk.sync_dir("log")
+            reach(Point::SegmentHeaded);
+            if !planted(Bug::SkipSegmentSync) {
+                file.sync()?;
+            }
+            reach(Point::SegmentSynced);
+            disk.rename(unfinished, &name)?;
+            reach(Point::SegmentRenamed);
+            if planted(Bug::SkipDirSync) { Ok(()) } else { disk.sync_dir("log") }
         };
         finish().map_err(|e| {
             // Best effort: a leftover is unlinked when the next segment is created.
-            let _ = disk.remove(UNFINISHED);
+            let _ = disk.remove(unfinished);
             Error::io("create", &path, e)
         })?;
+        reach(Point::SegmentDurable);
         Segment::map(disk, segment_bytes, header, file, Access::Write)
     }
 
@@ -124,6 +133,10 @@ impl Segment {
         self.start + self.header.bytes
     }
 
+    pub(crate) fn file(&self) -> &dyn File {
+        &*self.file
+    }
+
     #[inline]
     pub(super) fn region(&self) -> &Region {
         &self.region
@@ -152,6 +165,7 @@ impl Segment {
 
     pub(super) fn sync(&self, from: u64, to: u64) -> io::Result<()> {
         let (offset, len) = self.part(from, to);
+        let len = if planted(Bug::SyncFirstPage) { len.min(1) } else { len };
         self.region.sync(offset, len)
     }
 

@@ -87,6 +87,11 @@ impl SegmentTable {
         }
     }
 
+    /// All segments, in order.
+    pub(super) fn iter<'p>(&'p self, pin: &'p Pin) -> impl Iterator<Item = &'p Segment> {
+        self.cells().filter_map(|cell| cell.get(pin))
+    }
+
     /// Forgets the segments from `number` on.
     pub(super) fn forget_from(&mut self, number: u64) {
         let further = self.buckets.iter_mut().filter_map(OnceLock::get_mut);

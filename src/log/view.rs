@@ -60,6 +60,11 @@ impl<'p> View<'p> {
         Ok(found)
     }
 
+    /// Numbers of all segment files, in order.
+    pub(crate) fn numbers(self) -> Result<Vec<u64>> {
+        self.log.numbers()
+    }
+
     /// Number of the segment that follows `segment`.
     pub(crate) fn after(self, segment: &Segment) -> u64 {
         self.log.after(segment)
@@ -79,6 +84,12 @@ impl<'p> View<'p> {
     #[inline]
     pub(crate) fn mapped(self, position: u64) -> Option<Record<'p>> {
         Record::at(self.known(self.log.number(position))?, position)
+    }
+
+    /// The segment that a record at `position` is in, if its mapping has lost a page.
+    pub(crate) fn lost_at(self, position: u64) -> Option<u64> {
+        let segment = self.known(self.log.number(position))?;
+        segment.region().is_lost().then(|| segment.number())
     }
 
     /// Asks the processor for the memory of the record at `position`, if its segment is mapped.

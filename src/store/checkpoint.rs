@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::StoreId;
 use crate::format::checkpoint::{BODY, CheckpointHeader, HEADER, NAMES, ROW_WORDS};
 use crate::format::checksum::crc;
@@ -24,18 +25,23 @@ impl Engine {
     pub(crate) fn checkpoint(&self) -> Result<u64> {
         let half = self.writer()?;
         let _one = half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner);
-        if half.syncer.poisoned() {
-            return Err(Error::Poisoned);
-        }
+        half.syncer.check()?;
+        self.check_files(half)?;
         let changed = half.is_touched() || self.cells.checkpoint() != self.cells.committed();
         if !changed && !half.lock().unfinished {
             return Ok(self.cells.checkpoint());
         }
         // Most of the log is synced while writers go on; the rest, under their lock, is short.
         self.sync_to(half, self.cells.committed())?;
-        let (captured, counters, rows) = self.capture(half)?;
+        reach(Point::CheckpointLogged);
+        let (mut captured, counters, rows) = self.capture(half)?;
+        reach(Point::CheckpointCaptured);
         half.attempted.store(counters.position, Relaxed);
         self.sync_index(half)?;
+        reach(Point::CheckpointIndexed);
+        if planted(Bug::LateDirectory) {
+            captured = half.lock().editor.capture(&self.index)?;
+        }
         let newest = self.cells.checkpoint();
         let rows = rows.as_flattened();
         let result = write(&*self.disk, &self.superblock.id, &captured, rows, counters, newest);
@@ -48,7 +54,9 @@ impl Engine {
         }
         self.cells.set_checkpoint(counters.position);
         half.durable_sequence.store(captured.sequence, Relaxed);
+        reach(Point::CheckpointSet);
         half.lock().editor.release(&self.index, &captured)?;
+        reach(Point::CheckpointReleased);
         Ok(counters.position)
     }
 
@@ -62,7 +70,9 @@ impl Engine {
             self.unmark_clean(half)?;
             writer.clean = false;
         }
-        self.sync_to(half, writer.counters.position)?;
+        if !planted(Bug::NotQuiet) {
+            self.sync_to(half, writer.counters.position)?;
+        }
         let rows = self.segment_rows()?;
         let captured = writer.editor.capture(&self.index)?;
         half.touched.store(false, Relaxed);
@@ -75,7 +85,12 @@ impl Engine {
         if !suspect {
             self.cells.set_suspect(true);
         }
+        reach(Point::IndexSuspect);
+        if planted(Bug::SkipIndexSync) {
+            return Ok(());
+        }
         self.index.sync().inspect_err(|_| self.poison(half))?;
+        self.check_mappings(half)?;
         if !suspect {
             self.cells.set_suspect(false);
         }
@@ -114,11 +129,16 @@ impl Engine {
 
 /// The file that does not hold the newest durable checkpoint, which is the one at position `newest`.
 ///
-/// It may hold a later one, whose writer failed or died before that was durable, or be torn.
+/// It may hold a later one, whose writer failed or died before that was durable, or be torn. If the one at `newest` is the
+/// damaged one, the other is all there is and stays.
 fn target(disk: &dyn Disk, id: &StoreId, newest: u64) -> Result<&'static str> {
     let [a, b] = NAMES;
-    let holds = open(disk, id, a)?.is_some_and(|(_, header)| header.counters.position == newest);
-    Ok(if holds { b } else { a })
+    let first = open(disk, id, a)?;
+    let keep_first = match open(disk, id, b)? {
+        None => first.is_some(),
+        Some(_) => first.is_some_and(|(_, header)| header.counters.position == newest),
+    };
+    Ok(if keep_first != planted(Bug::CheckpointInPlace) { b } else { a })
 }
 
 /// Writes a checkpoint over the older of the two, header last, and makes it durable.
@@ -163,14 +183,47 @@ pub(super) fn confirm(
     Ok(())
 }
 
+/// Makes a copy of the newest checkpoint, the one at position `newest`, of what a writer that died has left torn, so that of a
+/// store that was closed cleanly every byte can be vouched for.
+pub(super) fn mend(disk: &dyn Disk, id: &StoreId, newest: u64) -> Result<()> {
+    let [a, b] = NAMES;
+    for (name, other) in [(a, b), (b, a)] {
+        if let Held::Damaged(_) = held(disk, id, name)?
+            && let Some((header, captured, rows)) = load(disk, id, other)?
+            && header.counters.position == newest
+        {
+            let words = [&captured.entries, rows.as_flattened()].concat();
+            put(disk, name, &header, bytemuck::cast_slice(&words))?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a checkpoint into the file `name`, header last.
 fn put(disk: &dyn Disk, name: &str, header: &CheckpointHeader, body: &[u8]) -> Result<()> {
     let path = disk.root().join(name);
-    let file = disk.open(name, Access::Write).map_err(|e| Error::io("open", &path, e))?;
+    let (file, is_new) = match disk.open(name, Access::Write) {
+        // Someone has removed it. The other one stands until this one is complete.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            (disk.touch(name).map_err(|e| Error::io("create", &path, e))?, true)
+        }
+        result => (result.map_err(|e| Error::io("open", &path, e))?, false),
+    };
     file.grow(BODY + body.len() as u64).map_err(|e| Error::io("grow", &path, e))?;
+    reach(Point::CheckpointGrown);
     file.write_at(body, BODY).map_err(|e| Error::io("write", &path, e))?;
+    reach(Point::CheckpointBodied);
     file.write_at(&header.encode(), 0).map_err(|e| Error::io("write", &path, e))?;
-    file.sync().map_err(|e| Error::io("sync", &path, e))
+    reach(Point::CheckpointHeaded);
+    if planted(Bug::SkipCheckpointSync) {
+        return Ok(());
+    }
+    file.sync().map_err(|e| Error::io("sync", &path, e))?;
+    if is_new {
+        disk.sync_dir("").map_err(|e| Error::io("sync", disk.root(), e))?;
+    }
+    reach(Point::CheckpointSynced);
+    Ok(())
 }
 
 /// What a checkpoint file holds.
@@ -190,6 +243,49 @@ pub(super) fn load_newest(disk: &dyn Disk, id: &StoreId) -> Result<Option<Loaded
     Ok(newest)
 }
 
+/// The header of the checkpoint that a file holds, without a look at its directory.
+pub(super) fn header(
+    disk: &dyn Disk,
+    id: &StoreId,
+    name: &str,
+) -> Result<Option<CheckpointHeader>> {
+    Ok(open(disk, id, name)?.map(|(_, header)| header))
+}
+
+/// What a checkpoint file holds.
+#[derive(Debug)]
+pub(super) enum Held {
+    Whole(CheckpointHeader, Captured),
+    /// Nothing was ever written to it.
+    Blank,
+    /// Something else, from this offset on: a checkpoint that was cut short or is damaged.
+    Damaged(u64),
+    Absent,
+}
+
+/// What a file holds.
+pub(super) fn held(disk: &dyn Disk, id: &StoreId, name: &str) -> Result<Held> {
+    let path = || disk.root().join(name);
+    if let Some(whole) = load(disk, id, name)? {
+        return Ok(Held::Whole(whole.0, whole.1));
+    }
+    let file = match disk.open(name, Access::Read) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Held::Absent),
+        Err(e) => return Err(Error::io("open", path(), e)),
+    };
+    let len = file.len().map_err(|e| Error::io("stat", path(), e))?;
+    let mut bytes = [0; HEADER];
+    // The length of a file that was never written may not have reached the disk.
+    let there = usize::try_from(len).map_or(HEADER, |len| len.min(HEADER));
+    file.read_at(&mut bytes[..there], 0).map_err(|e| Error::io("read", path(), e))?;
+    Ok(match CheckpointHeader::decode(&bytes) {
+        Some(header) if header.id == *id => Held::Damaged(BODY),
+        _ if bytes == [0; HEADER] => Held::Blank,
+        _ => Held::Damaged(0),
+    })
+}
+
 /// The checkpoint that a file holds, if it is whole.
 pub(super) fn load(disk: &dyn Disk, id: &StoreId, name: &str) -> Result<Option<Loaded>> {
     let Some((file, header)) = open(disk, id, name)? else { return Ok(None) };
@@ -197,7 +293,7 @@ pub(super) fn load(disk: &dyn Disk, id: &StoreId, name: &str) -> Result<Option<L
     let mut entries = vec![0u64; words];
     let body: &mut [u8] = bytemuck::cast_slice_mut(&mut entries);
     file.read_at(body, BODY).map_err(|e| Error::io("read", disk.root().join(name), e))?;
-    if crc(body) != header.body_crc {
+    if crc(body) != header.body_crc && !planted(Bug::SkipCheckpointCrc) {
         return Ok(None);
     }
     let rows = entries.split_off(1 << header.depth);

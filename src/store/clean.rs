@@ -2,10 +2,12 @@
 
 use crate::cells::Cells;
 use crate::error::{Error, Result};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::meta::{BYTES, Clean, Counters};
 use crate::format::{PAGE_BYTES, u64_at};
 use crate::sys::Region;
 
+use super::checkpoint::mend;
 use super::{Engine, WriterHalf};
 
 const OFFSET: usize = 2 * PAGE_BYTES;
@@ -13,13 +15,18 @@ const WORDS: usize = Clean::BYTES / 8;
 
 /// The clean record in `meta`, if there is one.
 pub(super) fn read(meta: &Region) -> Option<Clean> {
-    let words = meta.words(OFFSET, WORDS)?;
+    Clean::decode(&bytes(meta))
+}
+
+/// What is where the clean record goes.
+pub(super) fn bytes(meta: &Region) -> [u8; Clean::BYTES] {
+    let words = meta.words(OFFSET, WORDS).expect("the clean record lies within meta");
     let mut bytes = [0; Clean::BYTES];
     for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
         let word = word.load(std::sync::atomic::Ordering::Relaxed);
         to.copy_from_slice(&word.to_le_bytes());
     }
-    Clean::decode(&bytes)
+    bytes
 }
 
 /// Puts `bytes` where the clean record goes, word by word, since readers may look at any time.
@@ -64,13 +71,20 @@ impl Engine {
         self.cells.region().sync(0, len).map_err(|e| {
             self.poison(half);
             Error::io("sync", self.file("meta"), e)
-        })
+        })?;
+        self.check_mappings(half)
     }
 
     /// Removes the clean record, durably: from here on a power cut means recovery (invariant I10).
     pub(super) fn unmark_clean(&self, half: &WriterHalf) -> Result<()> {
         store(self.cells.region(), &[0; Clean::BYTES]);
-        self.sync_meta(half)
+        reach(Point::CleanRemoved);
+        if planted(Bug::KeepCleanRecord) {
+            return Ok(());
+        }
+        self.sync_meta(half)?;
+        reach(Point::CleanRemovedSynced);
+        Ok(())
     }
 
     /// Makes sure that no clean record is on the disk, where one stays that a writer could not remove before it died.
@@ -89,12 +103,14 @@ impl Engine {
             Err(error) => return Err(error),
         };
         half.background.stop();
+        reach(Point::CloseBegun);
         let clean = half.lock().clean;
         if clean && !half.syncer.poisoned() {
             self.cells.set_writer(0);
             return Ok(());
         }
-        self.checkpoint()?;
+        let newest = self.checkpoint()?;
+        mend(&*self.disk, &self.superblock.id, newest)?;
         let writer = half.lock();
         // The free pages that a checkpoint has made known are forgotten, but nothing has changed since it was captured,
         // except pages written for splits by nobody: the index is as synced.
@@ -103,7 +119,11 @@ impl Engine {
         let clean = record(&self.cells, writer.counters);
         self.cells.set_writer(0);
         self.sync_meta(half)?;
+        reach(Point::CloseSynced);
         store(self.cells.region(), &clean.encode());
-        self.sync_meta(half)
+        reach(Point::CleanWritten);
+        self.sync_meta(half)?;
+        reach(Point::CleanSynced);
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The write path: plan, reserve, write the records and their commit mark, apply to the index, publish.
 
 use crate::error::{Error, Result};
-use crate::faults::{Point, reach};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::meta::Counters;
 use crate::format::record::{Header, Kind};
 use crate::log::{Draft, Tail};
@@ -30,7 +30,8 @@ impl Engine {
         let mut writer = half.lock();
         self.prepare(half, &mut writer)?;
         let before = writer.counters.position;
-        let committed = self.commit_locked(&mut writer, &[Op { table, key, value: None }])?;
+        let ops = [Op { table, key, value: None }];
+        let committed = self.commit_locked(&mut writer, &ops)?;
         drop(writer);
         self.after_commit(half, committed, false, None)?;
         Ok(committed != before)
@@ -52,13 +53,13 @@ impl Engine {
 
     /// What every write starts with, under the writer lock.
     pub(super) fn prepare(&self, half: &WriterHalf, writer: &mut Writer) -> Result<()> {
-        if half.syncer.poisoned() {
-            return Err(Error::Poisoned);
-        }
+        half.syncer.check()?;
+        self.check_mappings(half)?;
         if writer.unfinished {
             self.finish(writer)?;
         }
         if writer.clean {
+            self.check_files(half)?;
             self.unmark_clean(half)?;
             writer.clean = false;
         }
@@ -67,6 +68,11 @@ impl Engine {
 
     /// Commits under the writer lock.
     pub(super) fn commit_locked(&self, writer: &mut Writer, ops: &[Op<'_>]) -> Result<u64> {
+        let half = self.writer()?;
+        self.or_lost(half, self.commit_batch(half, writer, ops))
+    }
+
+    fn commit_batch(&self, half: &WriterHalf, writer: &mut Writer, ops: &[Op<'_>]) -> Result<u64> {
         let mut known = DEFAULT_TABLE;
         for op in ops {
             if op.table != known {
@@ -77,12 +83,14 @@ impl Engine {
         let pin = Pin::new();
         let reader = self.reader(&pin);
         let new_keys = reader.plan(writer, ops)?;
+        self.check_mappings(half)?;
         let Some(last) = writer.plans.plans.iter().rposition(|plan| !plan.skip) else {
             return Ok(writer.counters.position);
         };
         writer.editor.ensure(&self.index, new_keys)?;
+        reach(Point::AppendPlanned);
         let mut plans = std::mem::take(&mut writer.plans.plans);
-        let result = reader.append(writer, &mut plans, ops, last);
+        let result = reader.append(half, writer, &mut plans, ops, last);
         writer.plans.plans = plans;
         result
     }
@@ -91,29 +99,41 @@ impl Engine {
 impl Reader<'_> {
     fn append(
         self,
+        half: &WriterHalf,
         writer: &mut Writer,
         plans: &mut [Plan],
         ops: &[Op<'_>],
         last: usize,
     ) -> Result<u64> {
         // Invariant I1: space for the whole batch before its first byte.
-        let tail = self.engine.reserve(writer, plans)?;
+        let tail = self.engine.reserve(half, writer, plans)?;
         reach(Point::SpaceReserved);
+        let early = planted(Bug::ApplyBeforeMark);
         for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
             if !plan.skip {
                 let header = header(plan, op, i == last);
                 let value = op.value.unwrap_or_default();
+                reach(if header.commit { Point::AppendLast } else { Point::AppendRecord });
                 self.log.write(plan.position, header, op.key, |to| to.copy_from_slice(value))?;
+                if early {
+                    self.engine.apply(writer, plan)?;
+                }
             }
         }
+        self.engine.check_mappings(half)?;
         // Invariant I2: the commit mark stands before the index leads to any record of the batch.
         writer.tail = tail;
         writer.unfinished = true;
+        reach(Point::AppendMarked);
         let mut counters = writer.counters;
         for (plan, op) in plans.iter().zip(ops).filter(|(plan, _)| !plan.skip) {
-            self.engine.apply(writer, plan)?;
+            if !early {
+                self.engine.apply(writer, plan)?;
+            }
+            reach(Point::ApplySlot);
             count(&mut counters, plan, op.table, op.value.is_some());
         }
+        self.engine.check_mappings(half)?;
         self.engine.publish(writer, counters);
         let used = plans.iter().zip(ops).filter(|(plan, _)| !plan.skip);
         self.engine.account(writer, used.map(|(plan, op)| (plan, op.value.is_some())));
@@ -123,16 +143,24 @@ impl Reader<'_> {
 
 impl Engine {
     /// Reserves log space for all records; on failure everything is as before, or else the handle is poisoned.
-    pub(super) fn reserve(&self, writer: &Writer, plans: &mut [Plan]) -> Result<Tail> {
+    pub(super) fn reserve(
+        &self,
+        half: &WriterHalf,
+        writer: &Writer,
+        plans: &mut [Plan],
+    ) -> Result<Tail> {
         let mut draft = self.log.draft(writer.tail)?;
+        let mut checked = false;
         for plan in plans.iter_mut().filter(|plan| !plan.skip) {
+            if !checked && !draft.fits(plan.size) {
+                // Before a segment gets a name among files that may be another writer's.
+                self.check_files(half)?;
+                checked = true;
+            }
             match draft.reserve(plan.size) {
                 Ok(position) => plan.position = position,
                 Err(error) => {
-                    draft.give_up().or_else(|left| {
-                        self.writer()?.syncer.poison();
-                        Err(left)
-                    })?;
+                    draft.give_up().inspect_err(|_| half.syncer.poison())?;
                     return Err(error);
                 }
             }
@@ -173,7 +201,8 @@ impl Engine {
             let found = writer.editor.locate(&self.index, plan.hash, reference, |position| {
                 Ok((position == plan.prev).then_some(()))
             })?;
-            place = found.expect("a split keeps every slot").0;
+            // A split keeps every slot, unless its page was damaged.
+            place = found.ok_or_else(|| self.index.damaged(plan.hash))?.0;
         }
         let durable = self.cells.durable();
         writer.editor.replace(&self.index, place, plan.hash, plan.position, durable)

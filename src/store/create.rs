@@ -1,14 +1,16 @@
 //! Creating a store: everything first, `meta` last and by a rename, so that a store either is there or is not.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::cells::Cells;
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::checkpoint::NAMES as CHECKPOINTS;
 use crate::format::index;
 use crate::format::meta::{BYTES, Counters, Superblock};
-use crate::format::segment::HEADER;
+use crate::format::segment::{self, HEADER};
 use crate::format::usage;
 use crate::index::Index;
 use crate::log::Log;
@@ -41,11 +43,54 @@ pub(super) fn check_vacant(disk: &dyn Disk, names: &[String]) -> Result<()> {
         foreign = segments.into_iter().find(|name| !is_segment(name));
     }
     match foreign {
-        None => Ok(()),
+        None => check_nothing_lost(disk, names),
         Some(name) => {
             let why = format!("it holds no {META} but {name:?}");
             Err(Error::NotAStore { path: disk.root().to_path_buf(), why })
         }
+    }
+}
+
+/// Fails if there are records. Without them nothing was ever kept here; with them it is a store whose `meta` is gone, and to
+/// create another one would be the end of them.
+fn check_nothing_lost(disk: &dyn Disk, names: &[String]) -> Result<()> {
+    if !names.iter().any(|name| name == "log") {
+        return Ok(());
+    }
+    let failed = |op, name: &str| {
+        let path = disk.root().join(name);
+        move |e| Error::io(op, path, e)
+    };
+    for name in disk.list("log").map_err(failed("list", "log"))? {
+        let name = format!("log/{name}");
+        if name != segment::name(0) {
+            // One that was being made was never used.
+            if name == "log/unfinished" {
+                continue;
+            }
+            return no_meta(disk);
+        }
+        let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
+        let mut first = [0; 8];
+        if file.len().map_err(failed("stat", &name))? >= HEADER + 8 {
+            file.read_at(&mut first, HEADER).map_err(failed("read", &name))?;
+        }
+        if first != [0; 8] {
+            return no_meta(disk);
+        }
+    }
+    Ok(())
+}
+
+/// There are records without a `meta`, unless another process has just made it.
+fn no_meta(disk: &dyn Disk) -> Result<()> {
+    let path = disk.root().join(META);
+    match disk.open(META, Access::Read) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Err(Error::corrupt(path, 0, "the superblock of the store", "no file"))
+        }
+        Err(e) => Err(Error::io("open", path, e)),
     }
 }
 
@@ -63,9 +108,11 @@ pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
         disk.touch(name).map_err(|e| Error::io("create", path(name), e))?;
     }
     create_usage(&**disk, &superblock.id)?;
+    reach(Point::CreateNamed);
     let log = Log::new(Arc::clone(disk), superblock.id, superblock.segment_bytes, Access::Write);
     let tail = log.begin(0, 1, 0)?;
     debug_assert_eq!(tail.position, HEADER);
+    reach(Point::CreateLog);
 
     let meta = new_file(&**disk, UNFINISHED, BYTES)?;
     let failed = |op| move |e| Error::io(op, path(UNFINISHED), e);
@@ -77,12 +124,19 @@ pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
     let usage = open_usage(&**disk, &superblock.id, Access::Write)?;
     usage.set_live(0, Some(Live::default()));
     usage.sync()?;
+    reach(Point::CreateIndex);
     describe(&cells, counters);
     cells.region().sync(0, len).map_err(failed("sync"))?;
     meta.sync().map_err(failed("sync"))?;
+    reach(Point::CreateSynced);
     // Every name before the one that makes it a store.
     disk.sync_dir("").map_err(|e| Error::io("sync", disk.root(), e))?;
+    reach(Point::CreateReady);
     disk.rename(UNFINISHED, META).map_err(|e| Error::io("rename", path(META), e))?;
+    reach(Point::CreateRenamed);
+    if planted(Bug::SkipRootSync) {
+        return Ok(());
+    }
     disk.sync_dir("").map_err(|e| Error::io("sync", disk.root(), e))
 }
 

@@ -1,9 +1,12 @@
 //! Durability: committers that wait at the same time share one sync.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::faults::{Bug, Point, planted, reach};
+use crate::sys::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 
 use super::{Engine, WriterHalf};
 
@@ -13,6 +16,8 @@ pub(super) struct Syncer {
     busy: Mutex<bool>,
     done: Condvar,
     poisoned: AtomicBool,
+    /// The file whose loss has ended writing, and what has become of it.
+    lost: OnceLock<(PathBuf, String)>,
 }
 
 impl Syncer {
@@ -23,6 +28,23 @@ impl Syncer {
 
     pub(super) fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
+    }
+
+    /// A file is lost: nothing that is written would be found again.
+    pub(super) fn lose(&self, file: &Path, why: &str) {
+        self.lost.get_or_init(|| (file.to_path_buf(), why.to_owned()));
+        self.poison();
+    }
+
+    /// Fails if writing has ended, and says why.
+    pub(super) fn check(&self) -> Result<()> {
+        if !self.poisoned() {
+            return Ok(());
+        }
+        Err(match self.lost.get().cloned() {
+            Some((file, why)) => Error::Lost { file, why },
+            None => Error::Poisoned,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
@@ -38,9 +60,7 @@ impl Engine {
         let syncer = &half.syncer;
         let mut busy = syncer.lock();
         loop {
-            if syncer.poisoned() {
-                return Err(Error::Poisoned);
-            }
+            syncer.check()?;
             if self.cells.durable() >= target {
                 return Ok(());
             }
@@ -52,11 +72,21 @@ impl Engine {
         *busy = true;
         drop(busy);
         let goal = self.cells.committed();
-        let result = self.log.sync(self.cells.durable(), goal);
-        match result {
-            Ok(()) => self.cells.set_durable(goal),
+        reach(Point::SyncBegun);
+        let mut result = self.log.sync(self.cells.durable(), goal);
+        reach(Point::SyncReturned);
+        match &result {
+            Ok(()) => {
+                // The sync of a lost page succeeds.
+                result = self.check_mappings(half);
+                if result.is_ok() {
+                    self.cells.set_durable(goal);
+                }
+            }
+            Err(_) if planted(Bug::RetryAfterEio) => {}
             Err(_) => self.poison(half),
         }
+        reach(Point::SyncNoted);
         *syncer.lock() = false;
         syncer.done.notify_all();
         result
@@ -65,12 +95,16 @@ impl Engine {
     /// A sync has failed: this handle writes no more, and the next open trusts only what has a checksum.
     pub(super) fn poison(&self, half: &WriterHalf) {
         half.syncer.poison();
-        self.cells.set_failed();
+        reach(Point::SyncFailed);
+        if !planted(Bug::TrustAfterEio) {
+            self.cells.set_failed();
+        }
     }
 
     /// Makes everything committed so far durable, and returns up to where that is.
     pub(crate) fn sync(&self) -> Result<u64> {
         let half = self.writer()?;
+        self.check_files(half)?;
         let target = self.cells.committed();
         self.sync_to(half, target)?;
         Ok(target)

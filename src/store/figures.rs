@@ -2,10 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::format::meta::Counters;
-use crate::format::segment;
+use crate::format::{index, segment};
 use crate::sys::Access;
 
 use super::Engine;
+use super::locks::is_locked;
 
 /// Figures about a store as of its last commit. All bytes are bytes of files, not of memory.
 ///
@@ -43,17 +44,15 @@ pub struct Stats {
     pub checkpoint: u64,
 }
 
-/// How often to look for counters that hold.
-const PATIENCE: u32 = 1_000_000;
+/// How often to look for counters that hold, in turns between which to look whether anyone writes.
+const TURNS: u32 = 1_000;
+const PATIENCE: u32 = 1_000;
 
 impl Engine {
     /// Figures as of the last commit.
     pub(crate) fn stats(&self) -> Result<Stats> {
         // While a commit is being published neither set may hold; that takes nanoseconds, unless the writer is stopped there.
-        let counters = (0..PATIENCE).find_map(|_| self.cells.counters()).ok_or_else(|| {
-            let offset = crate::format::meta::cell::COUNTERS[0] as u64;
-            Error::corrupt(self.file("meta"), offset, "counters for the last commit", "none")
-        })?;
+        let counters = self.settled_counters()?;
         Ok(Stats {
             entries: counters.entries,
             tables: self
@@ -76,6 +75,19 @@ impl Engine {
         let used: u64 = closed.filter_map(|number| self.usage.used(number)).sum();
         let start = counters.segment * self.superblock.segment_bytes + segment::HEADER;
         Ok(used + counters.position.saturating_sub(start))
+    }
+
+    fn settled_counters(&self) -> Result<Counters> {
+        for _ in 0..TURNS {
+            if let Some(counters) = (0..PATIENCE).find_map(|_| self.cells.counters()) {
+                return Ok(counters);
+            }
+            if self.writer.is_none() && !is_locked(&*self.disk, index::NAME)? {
+                break;
+            }
+        }
+        // One more look, since who wrote may have ended in between.
+        self.cells.counters().ok_or_else(|| self.no_counters())
     }
 
     /// Bytes of the files in one of the store's directories.

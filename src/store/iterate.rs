@@ -39,7 +39,8 @@ impl Walk {
                 }
             }
             let from = self.next?;
-            match reader.engine.index.walk(from, self.at, &mut self.slots) {
+            let walked = reader.engine.index.walk(from, self.at, &mut self.slots);
+            match reader.engine.check_shared().and(walked) {
                 Ok(next) => self.next = next,
                 Err(error) => {
                     self.next = None;
@@ -54,10 +55,12 @@ impl Walk {
     }
 
     fn resolve<'p>(&self, reader: Reader<'p>, position: u64) -> Result<Option<Record<'p>>> {
-        let record = reader.log.record(position)?;
+        let record = reader.record(position)?;
+        reader.engine.check_record(&record)?;
         if record.header().table != self.table {
             return Ok(None);
         }
-        reader.visible(record, self.at)
+        let found = reader.visible(record, self.at);
+        if reader.engine.guarded { reader.engine.vouched(found) } else { found }
     }
 }

@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use crate::cells::Cells;
 use crate::error::{Error, Result};
 use crate::format::meta::BYTES;
-use crate::sys::{Access, Disk, File, LockKind};
+use crate::sys::{Access, Disk, File, LockKind, process_id};
 
 use super::create::{LOCK, META};
+use super::hold::is_ours;
 
 /// How long to wait for those who hold a lock only for the moment in which they look.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// How long to wait for the rest of a writer that is dying.
+const DYING: Duration = Duration::from_secs(2);
 /// How long to wait before looking again.
 pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
@@ -24,7 +27,7 @@ pub(super) fn lock(disk: &dyn Disk) -> Result<Arc<dyn File>> {
     loop {
         let file = disk.touch(LOCK).map_err(|e| Error::io("open", &path, e))?;
         if !file.try_lock(LockKind::Exclusive).map_err(|e| Error::io("lock", &path, e))? {
-            let pid = holder(disk);
+            let pid = holder(disk, &*file);
             // Without a holder it is a reader that looks whether there is one.
             if pid.is_some() || Instant::now() > patience {
                 return Err(Error::Locked { path: disk.root().to_path_buf(), pid });
@@ -42,16 +45,32 @@ pub(super) fn lock(disk: &dyn Disk) -> Result<Arc<dyn File>> {
 }
 
 /// The process that the live cells name as the writer.
-pub(super) fn holder(disk: &dyn Disk) -> Option<u32> {
+fn holder(disk: &dyn Disk, lock: &dyn File) -> Option<u32> {
     let meta = disk.open(META, Access::Read).ok()?;
     let len = usize::try_from(BYTES).ok()?;
     if meta.len().ok()? < BYTES {
         return None;
     }
     let cells = Cells::new(meta.map(0, len, Access::Read).ok()?);
-    // In another life the cell may name a process that is long gone.
-    let present = disk.life(&*meta).is_ok_and(|life| life == cells.life());
-    Some(cells.writer()).filter(|pid| *pid != 0 && present)
+    // Before this boot it was a process that is long gone; another mount of the file system makes no difference.
+    let present = disk.life(&*meta).is_ok_and(|life| same_kernel(life, cells.life()));
+    let pid = Some(cells.writer()).filter(|pid| *pid != 0 && present)?;
+    // A number that is ours while we do not hold the lock was given in another container.
+    (pid != process_id() || is_ours(lock)).then_some(pid)
+}
+
+/// Fails unless the index is free. The lock on it outlives the one on the lock file for a moment when a writer dies, and for
+/// long if that was removed or replaced, or if the index goes by another name elsewhere: then there is a writer.
+pub(super) fn no_writer_is_up(disk: &dyn Disk, lock: &dyn File) -> Result<()> {
+    let patience = Instant::now() + DYING;
+    while is_locked(disk, crate::format::index::NAME)? {
+        if Instant::now() > patience {
+            let pid = holder(disk, lock);
+            return Err(Error::Locked { path: disk.root().to_path_buf(), pid });
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 /// True if some handle holds the file `name` locked: the lock file itself from the start, the index once it is up.

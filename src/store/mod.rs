@@ -13,31 +13,35 @@ mod figures;
 mod hold;
 mod iterate;
 mod locks;
+mod loss;
 mod many;
+mod marks;
 mod open;
 mod plan;
 mod plausible;
 mod put_with;
+#[cfg(all(test, loom))]
+mod races;
 mod read;
 mod recover;
 mod space;
 mod tables;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 mod verify;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 pub(crate) use background::Background;
 pub(crate) use batch::{Op, check};
 pub use compact::Compaction;
 pub(crate) use compact::Effort;
 pub use figures::Stats;
-pub use hold::Holder;
 pub(crate) use iterate::Walk;
+pub use marks::Holder;
 pub(crate) use read::{Found, Reader};
 pub(crate) use tables::{CATALOGUE, DEFAULT_TABLE};
 pub use verify::{Damage, Verification};
@@ -49,9 +53,11 @@ use crate::format::meta::{Counters, Superblock};
 use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Durability;
-use crate::sys::{Disk, File, ForkGuard};
+use crate::sys::sync::{AtomicU64, Mutex, MutexGuard};
+use crate::sys::{Disk, File};
 use crate::usage::Usage;
 use durable::Syncer;
+use hold::Hold;
 
 /// One open store. Reads need nothing else; `writer` is there if this handle may write.
 #[derive(Debug)]
@@ -62,9 +68,13 @@ pub(crate) struct Engine {
     index: Index,
     log: Log,
     usage: Usage,
-    holds: hold::Holds,
+    marks: marks::Marks,
     hasher: Hasher,
     verify_on_read: bool,
+    /// Mappings that are lost are marked.
+    guarded: bool,
+    /// How many losses the process had seen when all mappings of this handle were last found whole.
+    losses_seen: AtomicU64,
     /// Records move before they are so many bytes behind the end of the log.
     #[cfg(any(test, feature = "sim"))]
     rigged_age: u64,
@@ -92,11 +102,8 @@ struct WriterHalf {
     /// How many percent of the log may be dead before compaction begins in the background; None for no such thing.
     compaction: Option<u8>,
     checkpoint_interval: u64,
-    fork: ForkGuard,
-    /// Held open for its exclusive lock: there is one writer.
-    _lock: Arc<dyn File>,
-    /// The index, held open for its exclusive lock: the writer is up, and the live cells can be believed.
-    _up: Arc<dyn File>,
+    /// There is one writer.
+    hold: Hold,
 }
 
 /// The writer's state, under its mutex. All that a successor needs of it is in the live cells and the log.
@@ -139,7 +146,7 @@ impl Engine {
     /// The writing half, if this handle, in this process, may write.
     fn writer(&self) -> Result<&WriterHalf> {
         let writer = self.writer.as_ref().ok_or(Error::ReadOnly)?;
-        if writer.fork.is_child() {
+        if writer.hold.is_child() {
             return Err(Error::Forked);
         }
         Ok(writer)
@@ -147,7 +154,7 @@ impl Engine {
 
     /// The background thread's mailbox.
     pub(crate) fn background(&self) -> Option<&Background> {
-        self.writer.as_ref().filter(|w| !w.fork.is_child()).map(|w| &w.background)
+        self.writer.as_ref().filter(|w| !w.hold.is_child()).map(|w| &w.background)
     }
 }
 

@@ -1,26 +1,30 @@
 //! Opening: find out what is there, lock it, and bring it to a state from which to go on.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::cells::Cells;
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
+use crate::faults::{Point, reach};
 use crate::format::hash::Hasher;
-use crate::format::index as index_format;
 use crate::format::meta::{BYTES, Clean};
+use crate::format::{PAGE, index as index_format};
 use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Options;
-use crate::sys::{Access, Disk, ForkGuard, LockKind, Pin, process_id};
+use crate::sys::sync::{AtomicU64, Mutex};
+use crate::sys::{Access, Disk, ForkGuard, LockKind, Pin, losses, process_id};
 
 use super::background::Background;
 use super::create::{LOCK, META, create};
 use super::door::{check_coherent, is_there, open_index, read_superblock};
 use super::durable::Syncer;
-use super::hold::Holds;
-use super::locks::{PAUSE, alone, is_locked, lock, same_kernel, wait_for};
+use super::hold::Hold;
+use super::locks::{PAUSE, alone, is_locked, lock, no_writer_is_up, same_kernel, wait_for};
+use super::marks::Marks;
+
 use super::plan::Plans;
 use super::recover::Recovered;
 use super::space::open_usage;
@@ -36,6 +40,10 @@ impl Engine {
             disk.make_dir("").map_err(|e| Error::io("create", disk.root(), e))?;
         }
         let lock = lock(&*disk)?;
+        reach(Point::OpenLocked);
+        no_writer_is_up(&*disk, &*lock)?;
+        let mut hold =
+            Hold::new(lock, fork).map_err(|e| Error::io("stat", disk.root().join(LOCK), e))?;
         // Another process may have created the store before this one had the lock.
         if !is_there(&*disk, options)? {
             create(&disk, options)?;
@@ -43,18 +51,24 @@ impl Engine {
         let mut engine = Engine::load(disk, options, Access::Write)?;
         let before = engine.cells.writer();
         engine.cells.set_writer(process_id());
+        reach(Point::OpenAnnounced);
         let cells = Arc::clone(&engine.cells);
         // A store that cannot be opened stays as it was.
         let (recovered, clean) = engine.bring_up().inspect_err(|_| cells.set_writer(before))?;
         let life = engine.life()?;
+        reach(Point::OpenBrought);
         engine.cells.publish(&recovered.counters);
         engine.cells.set_counted(recovered.counters.position);
         engine.learn_used()?;
         engine.index.assume_reserved();
+        reach(Point::OpenPublished);
         engine.cells.set_life(life);
+        reach(Point::OpenAlive);
         wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
         let up = open_index(&*engine.disk, &engine.superblock, Access::Write)?;
         wait_for(&up, &engine.file(index_format::NAME), LockKind::Exclusive)?;
+        reach(Point::OpenUp);
+        hold.set_up(up);
         engine.writer = Some(WriterHalf {
             state: Mutex::new(Writer::new(recovered, clean)),
             syncer: Syncer::default(),
@@ -67,9 +81,7 @@ impl Engine {
             durability: options.durability,
             compaction: options.compaction,
             checkpoint_interval: options.checkpoint_interval,
-            fork,
-            _lock: lock,
-            _up: up,
+            hold,
         });
         Ok(engine)
     }
@@ -85,14 +97,21 @@ impl Engine {
             wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
             let cells = &engine.cells;
             let trusted = || cells.life() == life && !cells.failed();
-            let believed = engine.is_clean()? || trusted();
+            if engine.is_clean()? {
+                return Ok(engine);
+            }
+            if trusted() {
+                engine.check_left()?;
+                return Ok(engine);
+            }
             // A writer that is up has brought the cells to its own life, which may have another name in another container.
-            if believed || is_locked(&*engine.disk, index_format::NAME)? {
+            if is_locked(&*engine.disk, index_format::NAME)? {
                 return Ok(engine);
             }
             // Nothing can be believed yet. Who recovers needs the lock that is held here.
             engine.meta.unlock().map_err(|e| Error::io("unlock", engine.file(META), e))?;
             if !is_locked(&*engine.disk, LOCK)? && !trusted() {
+                engine.check_shared()?;
                 return Err(Error::NeedsRecovery { path: engine.path().to_path_buf() });
             }
             std::thread::sleep(PAUSE);
@@ -124,9 +143,11 @@ impl Engine {
             index,
             log,
             usage,
-            holds: Holds::default(),
+            marks: Marks::default(),
             hasher,
             verify_on_read,
+            guarded: options.sigbus_guard,
+            losses_seen: AtomicU64::new(losses()),
             #[cfg(any(test, feature = "sim"))]
             rigged_age: options.rigged_age,
             writer: None,
@@ -144,6 +165,7 @@ impl Engine {
             return Ok((self.believe(&clean)?, true));
         }
         self.forget_clean()?;
+        reach(Point::CleanForgotten);
         let (left, now) = (self.cells.life(), self.life()?);
         let trusted = left == now && !self.cells.failed();
         if !trusted && alone(&self.meta, &self.file(META))? {
@@ -167,14 +189,35 @@ impl Engine {
         cells.set_checkpoint(clean.checkpoint);
         cells.set_durable(counters.position);
         cells.set_suspect(false);
+        if cells.horizon() > counters.position {
+            cells.set_horizon(counters.position);
+        }
         cells.end_split();
         let tail = Tail { position: counters.position, segment: counters.segment };
         if clean.counted != counters.position {
             self.usage.ensure(counters.segment)?;
             self.reset_usage(&[])?;
         }
-        // The one segment that must be there for the log to go on.
-        self.log.view(&Pin::new()).segment(tail.segment)?;
+        // The one segment that must be there for the log to go on, and the directory.
+        let pin = Pin::new();
+        let segment = self.log.view(&pin).segment(tail.segment)?;
+        let inside = segment.start()..=segment.end();
+        if !inside.contains(&tail.position) {
+            let expected = "a position in the log";
+            return Err(Error::corrupt(self.file(META), Clean::OFFSET, expected, tail.position));
+        }
+        let (bytes, least) = (self.index.bytes()?, u64::from(clean.watermark) * PAGE);
+        if least > bytes {
+            let file = self.file(index_format::NAME);
+            return Err(Error::corrupt(
+                file,
+                bytes,
+                format!("{least} bytes"),
+                format!("{bytes} bytes"),
+            ));
+        }
+        self.index.check_cell()?;
+        self.check_all_mappings()?;
         Ok(Recovered { tail, counters, editor: Editor::new(counters.pages) })
     }
 }

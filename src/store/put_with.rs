@@ -1,6 +1,7 @@
 //! Writing a value in place: the caller fills the reserved bytes of the mapped log.
 
 use crate::error::Result;
+use crate::faults::{Point, reach};
 use crate::format::record;
 use crate::log::View;
 use crate::sys::Pin;
@@ -21,6 +22,7 @@ impl Drop for Wipe<'_> {
         if !self.finished {
             // The segment is mapped, so this cannot fail.
             let _ = self.log.wipe(self.position, self.size);
+            reach(Point::AppendWiped);
         }
     }
 }
@@ -41,11 +43,11 @@ impl Engine {
         let op = Op { table, key, value: Some(&[]) };
         let pin = Pin::new();
         let reader = self.reader(&pin);
-        let mut plan = reader.plan_single(&writer, &op)?;
+        let mut plan = self.or_lost(half, reader.plan_single(&writer, &op))?;
         plan.size = record::size(key.len(), len);
         writer.editor.ensure(&self.index, 1)?;
         let plans = std::slice::from_mut(&mut plan);
-        let tail = self.reserve(&writer, plans)?;
+        let tail = self.reserve(half, &writer, plans)?;
         let mut header = header(&plan, &op, true);
         header.value_len = u32::try_from(len).expect("checked at the door");
         if writer.tail.segment != tail.segment {
@@ -54,13 +56,16 @@ impl Engine {
         }
         let mut wipe =
             Wipe { log: reader.log, position: plan.position, size: plan.size, finished: false };
+        reach(Point::AppendLent);
         reader.log.write(plan.position, header, key, fill)?;
+        self.check_mappings(half)?;
         wipe.finished = true;
         writer.tail = tail;
         writer.unfinished = true;
         let mut counters = writer.counters;
         self.apply(&mut writer, &plan)?;
         count(&mut counters, &plan, table, true);
+        self.check_mappings(half)?;
         self.publish(&mut writer, counters);
         self.account(&mut writer, std::iter::once((&plan, true)));
         let garbage = self.garbage_is_due(&writer);

@@ -41,7 +41,8 @@ impl Engine {
     /// Whoever has read at `at` until now has missed nothing that has been reclaimed.
     #[inline]
     pub(crate) fn is_fresh(&self, at: u64) -> bool {
-        self.cells.horizon() <= at
+        // The horizon is never past the last commit, unless the cell is damaged.
+        self.cells.horizon() <= at || self.committed() == at
     }
 
     #[cold]
@@ -76,7 +77,8 @@ impl<'p> Reader<'p> {
         at: u64,
     ) -> Option<Option<Found<'p>>> {
         let First::Candidate(_, position) = first else {
-            return matches!(first, First::Absent(_)).then_some(None);
+            let absent = matches!(first, First::Absent(_));
+            return (absent && (!self.engine.guarded || self.engine.vouch(None))).then_some(None);
         };
         let record = self.log.mapped(position)?;
         // A record is never visible later than at its own position.
@@ -86,6 +88,9 @@ impl<'p> Reader<'p> {
             || !record.is(table, key)
             || self.engine.index.moved(probe, false)
         {
+            return None;
+        }
+        if self.engine.guarded && !self.engine.vouch(Some(record)) {
             return None;
         }
         Some(record.is_put().then_some(record))
@@ -101,13 +106,26 @@ impl<'p> Reader<'p> {
         at: u64,
     ) -> Result<Option<Found<'p>>> {
         let newest = self.engine.index.lookup(hash, at, |position| {
-            let record = self.log.record(position)?;
-            Ok(record.is(table, key).then_some(record))
-        })?;
-        match newest {
-            Some(record) => self.visible(record, at),
-            None => Ok(None),
-        }
+            let record = self.record(position)?;
+            let is = record.is(table, key);
+            self.engine.check_record(&record)?;
+            Ok(is.then_some(record))
+        });
+        let found = match newest {
+            Ok(Some(record)) => self.visible(record, at),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        if self.engine.guarded { self.engine.vouched(found) } else { found }
+    }
+
+    /// The record at `position`; the loss of its segment is told as that.
+    #[inline]
+    pub(super) fn record(self, position: u64) -> Result<Record<'p>> {
+        self.log.record(position).map_err(|error| match self.log.lost_at(position) {
+            Some(number) if self.engine.guarded => self.engine.lost_segment(number),
+            _ => error,
+        })
     }
 
     /// Walks from a version back to the newest one that is visible at `at`; None if that is a tombstone or there is none.
@@ -122,8 +140,10 @@ impl<'p> Reader<'p> {
                 // A chain only ever leads back, so that a damaged one cannot be a circle.
                 return Err(self.engine.damaged(&record, "a position before the record's own"));
             }
-            record = self.log.record(prev)?;
+            self.engine.check_record(&record)?;
+            record = self.record(prev)?;
         }
+        self.engine.check_record(&record)?;
         if self.engine.verify_on_read && !record.verify() {
             return Err(self.engine.damaged(&record, "a record with a valid checksum"));
         }

@@ -2,14 +2,17 @@
 //! differ only in where it starts and in what may be believed there.
 
 use crate::error::{Error, Result};
-use crate::format::meta::Counters;
-use crate::format::segment;
+use crate::faults::{Bug, Point, planted, reach};
+use crate::format::checkpoint::{CheckpointHeader, NAMES};
+use crate::format::meta::{Counters, cell};
+use crate::format::position::ALIGN;
+use crate::format::{PAGE, segment};
 use crate::index::Editor;
 use crate::log::{Record, Scan, Tail, View};
 use crate::sys::Pin;
 use crate::usage::Live;
 
-use super::checkpoint::{self, load_newest};
+use super::checkpoint::{self, Held, load_newest};
 use super::commit::count;
 use super::plan::Plan;
 use super::{Engine, Writer};
@@ -26,21 +29,24 @@ impl Engine {
     /// commit mark stands but which was not published is still to be applied.
     pub(super) fn resume(&mut self) -> Result<Recovered> {
         let committed = self.cells.committed();
-        let counters = self.cells.counters().ok_or_else(|| {
-            let offset = crate::format::meta::cell::COUNTERS[0] as u64;
-            Error::corrupt(self.file("meta"), offset, "counters for the last commit", "none")
-        })?;
+        let counters = self.cells.counters().ok_or_else(|| self.no_counters())?;
         self.check_cells(&counters)?;
+        reach(Point::ResumeChecked);
+        // A split that was not published yet is not in the counters, hence the count.
+        let pages = self.index.take_over()?;
         self.index.finish_split()?;
-        let mut editor = Editor::new(counters.pages);
+        reach(Point::ResumeSplit);
+        let mut editor = Editor::new(pages);
         let start = Tail { position: committed, segment: counters.segment };
         self.doubt_usage()?;
         let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        reach(Point::ResumeReplayed);
         // A failed sync may have marked these pages clean (invariant I9).
         self.log.redirty(self.cells.durable(), tail.position)?;
         if self.cells.suspect() {
             self.index.redirty()?;
         }
+        reach(Point::ResumeDirtied);
         let tail = self.seal(tail)?;
         Ok(Recovered { tail, counters: at(counters, tail, &editor), editor })
     }
@@ -57,16 +63,27 @@ impl Engine {
                 "none",
             )
         })?;
+        self.check_newest(&header)?;
         let counters = header.counters;
         let start = Tail { position: counters.position, segment: counters.segment };
-        let (end, next) = end_of(self.log.view(&Pin::new()), start)?;
-        self.check_durable(end, next)?;
+        let pin = Pin::new();
+        let (end, next, stop) = end_of(self.log.view(&pin), start)?;
+        self.check_all_mappings()?;
+        self.check_durable(end, next, stop)?;
+        reach(Point::RestoreLoaded);
         self.cells.set_checkpoint(counters.position);
+        // Nobody reads, and what was removed was so after this checkpoint or an earlier one.
+        self.cells.set_horizon(counters.position);
         let suspect = self.cells.suspect();
         // From here to the end no one may take the cells for what a writer left.
         self.cells.set_failed();
+        reach(Point::RestoreDoubted);
         self.index.restore(&captured)?;
-        self.settle(end)?;
+        reach(Point::RestoreSwitched);
+        if !planted(Bug::SkipSettle) {
+            self.settle(end)?;
+        }
+        reach(Point::RestoreSettled);
         if suspect {
             checkpoint::confirm(&*self.disk, &header, &captured, &rows)?;
         }
@@ -74,21 +91,49 @@ impl Engine {
         if suspect {
             self.index.redirty()?;
         }
-        self.index.sync()?;
+        if !planted(Bug::SettleUnsynced) {
+            self.index.sync()?;
+        }
+        reach(Point::RestoreSynced);
         self.cells.set_durable(start.position);
         let mut editor = Editor::new(counters.pages);
         self.reset_usage(&rows)?;
         let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        reach(Point::RestoreReplayed);
         // What was read back may still be only in the page cache of a store that was copied or moved here.
         self.log.redirty(start.position, end.position)?;
         self.log.sync(start.position, end.position)?;
+        reach(Point::RestoreLogged);
         let tail = self.seal(next)?;
         let counters = at(counters, tail, &editor);
         self.cells.set_durable(tail.position);
+        reach(Point::RestoreDurable);
         self.cells.publish(&counters);
         self.cells.set_life(self.life()?);
+        reach(Point::RestoreAlive);
         self.cells.set_suspect(false);
+        reach(Point::RestoreTrusted);
         Ok(Recovered { tail, counters, editor })
+    }
+
+    /// Fails if the checkpoint cannot be the newest durable one: the cells say that there was a later one, and a file is damaged.
+    ///
+    /// Pages that only the older one names may have been written anew since.
+    fn check_newest(&self, newest: &CheckpointHeader) -> Result<()> {
+        let later = self.cells.checkpoint() > newest.counters.position;
+        for name in NAMES {
+            let held = checkpoint::held(&*self.disk, &self.superblock.id, name)?;
+            if later && let Held::Damaged(offset) = held {
+                let expected = format!("the checkpoint at position {}", self.cells.checkpoint());
+                return Err(Error::corrupt(self.file(name), offset, expected, "other bytes"));
+            }
+        }
+        let pages = self.index.bytes()? / PAGE;
+        if u64::from(newest.watermark) > pages {
+            let expected = format!("{} pages, as the checkpoint says", newest.watermark);
+            return Err(Error::corrupt(self.file("index"), pages * PAGE, expected, pages));
+        }
+        Ok(())
     }
 
     /// Sends slots that lead past the end back to the version before (invariant I13).
@@ -103,7 +148,7 @@ impl Engine {
 
     /// A cell that says more was durable than is left is a hint that the log is damaged rather than cut short: cells reach the
     /// disk at any time, and what they say was true when they were written.
-    fn check_durable(&self, end: Tail, next: Tail) -> Result<()> {
+    fn check_durable(&self, end: Tail, next: Tail, stop: Tail) -> Result<()> {
         let durable = self.cells.durable();
         // A recovery calls the log durable up to where the segment that it begins does.
         let number = durable / self.superblock.segment_bytes;
@@ -112,10 +157,24 @@ impl Engine {
         if durable <= end.position || begins && durable <= next.position {
             return Ok(());
         }
-        let offset = end.position - end.segment * self.superblock.segment_bytes;
-        let file = self.file(&segment::name(end.segment));
+        if !durable.is_multiple_of(ALIGN) || !self.log_reaches(durable)? {
+            let expected = "a position in the log";
+            return Err(Error::corrupt(self.file("meta"), cell::DURABLE as u64, expected, durable));
+        }
+        let offset = stop.position - stop.segment * self.superblock.segment_bytes;
+        let file = self.file(&segment::name(stop.segment));
         let expected = format!("records up to position {durable}, which were durable");
         Err(Error::corrupt(file, offset, expected, "bytes that are no record"))
+    }
+
+    /// Some segment goes as far as this position, or one that is missing after the last could.
+    fn log_reaches(&self, position: u64) -> Result<bool> {
+        let Some(last) = self.log.numbers()?.last().copied() else { return Ok(false) };
+        // One that cannot be opened is the log's damage and not the cell's.
+        let more = self.superblock.segment_bytes;
+        let pin = Pin::new();
+        let found = self.log.view(&pin).find(last);
+        Ok(found.map_or(true, |it| it.is_some_and(|it| position <= it.end() + more)))
     }
 
     /// Applies all complete batches from `start` on, but none from `limit` on. Idempotent: a slot never goes back to an older
@@ -137,7 +196,7 @@ impl Engine {
             && let Some(record) = scan.step()?
         {
             batch.push(record);
-            if record.header().commit {
+            if record.header().commit || planted(Bug::ReplayHalfBatch) {
                 for record in batch.drain(..) {
                     self.replay_one(editor, &record, &mut counters)?;
                 }
@@ -173,6 +232,7 @@ impl Engine {
             }
             None => editor.insert(&self.index, hash, record.position())?,
         }
+        reach(Point::ReplayRecord);
         let prev_size = match header.prev {
             0 => 0,
             prev => log.record(prev)?.header().size(),
@@ -193,26 +253,36 @@ impl Engine {
     /// Ends the log's epoch at `end`: what a crash left after it, in this segment or a later one, can never be read again,
     /// since the log goes on in a new segment whose records have another checksum (invariant I3).
     fn seal(&mut self, end: Tail) -> Result<Tail> {
+        // A page that could not be had is not the end of the log.
+        self.check_all_mappings()?;
         let old = *self.log.view(&Pin::new()).segment(end.segment)?.header();
         let first = end.segment * self.superblock.segment_bytes + segment::HEADER;
         let next = end.segment + old.bytes.div_ceil(self.superblock.segment_bytes);
-        let epoch = old.epoch.checked_add(1).ok_or_else(|| {
+        let raise = u32::from(!planted(Bug::SameEpoch));
+        let epoch = old.epoch.checked_add(raise).ok_or_else(|| {
             let file = self.file(&segment::name(end.segment));
             Error::corrupt(file, 56, "an epoch below 2^32 - 1", old.epoch)
         })?;
         self.log.remove_from(next)?;
         self.usage.ensure(next)?;
+        reach(Point::SealCleared);
         if end.position == first {
+            if planted(Bug::UnlinkBeforeReplace) {
+                self.log.remove_from(end.segment)?;
+            }
             // Nothing in it counts, so it is replaced as a whole.
             self.log.forget_from(end.segment);
             let tail = self.log.begin(end.segment, epoch, old.prev_end)?;
             self.usage.set_live(tail.segment, Some(Live::default()));
+            reach(Point::SealReplaced);
             return Ok(tail);
         }
         let tail = self.log.begin(next, epoch, end.position)?;
         self.account_segments(end.segment, tail.segment)?;
+        reach(Point::SealBegun);
         // Best effort: on a file system that cannot give blocks back they are merely unused.
         let _ = self.log.view(&Pin::new()).segment(end.segment)?.release_after(end.position);
+        reach(Point::SealReleased);
         Ok(tail)
     }
 
@@ -234,8 +304,8 @@ fn at(counters: Counters, tail: Tail, editor: &Editor) -> Counters {
 }
 
 /// Where the last complete batch ends, and where the next one would begin: that is in another segment if a recovery has begun
-/// one there and no commit followed.
-fn end_of(log: View<'_>, start: Tail) -> Result<(Tail, Tail)> {
+/// one there and no commit followed. And where there is no further record, complete batch or not.
+fn end_of(log: View<'_>, start: Tail) -> Result<(Tail, Tail, Tail)> {
     let mut scan = Scan::new(log, start.segment, start.position)?;
     let (mut end, mut next) = (start, start);
     let mut between = true;
@@ -246,7 +316,9 @@ fn end_of(log: View<'_>, start: Tail) -> Result<(Tail, Tail)> {
             let position = record.map_or(scan.position(), |record| record.position());
             next = Tail { position, segment };
         }
-        let Some(record) = record else { return Ok((end, next)) };
+        let Some(record) = record else {
+            return Ok((end, next, Tail { position: scan.position(), segment }));
+        };
         between = record.header().commit;
         if between {
             end = Tail { position: scan.position(), segment };

@@ -1,6 +1,7 @@
 //! Tables: keyspaces of their own, in one index and one log. A catalogue, itself a table, maps names to ids.
 
 use crate::error::{Error, Result};
+use crate::faults::{Bug, planted};
 use crate::sys::Pin;
 
 use super::{Engine, Op, Walk, Writer};
@@ -92,7 +93,7 @@ impl Engine {
         if let Some(id) = self.table_id(name, at)? {
             return Ok(id);
         }
-        let id = self.catalogue_id(NEXT, at)?.unwrap_or(FIRST_NAMED);
+        let id = self.next_id(at)?;
         let max = u64::from(u32::MAX);
         let next = id.checked_add(1).ok_or(Error::TooLarge { what: "table id", len: max, max })?;
         let put = |key, value| Op { table: CATALOGUE, key, value: Some(value) };
@@ -122,6 +123,19 @@ impl Engine {
         drop(writer);
         self.after_commit(half, committed, garbage, None)?;
         Ok(true)
+    }
+
+    /// The number of a table to be created.
+    fn next_id(&self, at: u64) -> Result<u32> {
+        let next = self.catalogue_id(NEXT, at)?.unwrap_or(FIRST_NAMED);
+        let mut id = next;
+        while planted(Bug::ReuseTableNumber)
+            && id > FIRST_NAMED
+            && self.table_name(id - 1, at)?.is_none()
+        {
+            id -= 1;
+        }
+        Ok(id)
     }
 
     fn delete_all(&self, writer: &mut Writer, name: &str, id: u32, at: u64) -> Result<u64> {

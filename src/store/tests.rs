@@ -1,9 +1,12 @@
 //! What only the inside can bring about: a batch that has its commit mark and is not in the index yet.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::commit::header;
 use super::{DEFAULT_TABLE, Engine, Op};
+use crate::faults::{Point, at_points};
 use crate::options::Options;
 use crate::sys::Pin;
 use crate::sys::sim::SimDisk;
@@ -33,7 +36,7 @@ fn stop_before_the_index(engine: &Engine, key: &[u8], value: &[u8]) {
     let pin = Pin::new();
     let reader = engine.reader(&pin);
     let mut plan = reader.plan_single(&writer, &op).expect("sound");
-    let tail = engine.reserve(&writer, std::slice::from_mut(&mut plan)).expect("space");
+    let tail = engine.reserve(half, &writer, std::slice::from_mut(&mut plan)).expect("space");
     let header = header(&plan, &op, true);
     let written = reader.log.write(plan.position, header, key, |to| to.copy_from_slice(value));
     written.expect("reserved");
@@ -62,7 +65,7 @@ fn a_close_completes_the_batch_that_the_index_had_no_space_for() {
     put(&engine, b"other", b"new");
     assert_eq!(get(&engine, b"key").as_deref(), Some(&b"new"[..]));
     assert_eq!(get(&engine, b"other").as_deref(), Some(&b"new"[..]));
-    assert!(engine.verify().expect("readable").is_ok());
+    assert_eq!(engine.verify().expect("readable").damage, []);
 }
 
 #[test]
@@ -74,7 +77,7 @@ fn so_does_a_checkpoint_or_another_commit() {
     put(&engine, b"other", b"new");
     assert_eq!(get(&engine, b"key").as_deref(), Some(&b"new"[..]));
     assert_eq!(engine.stats().expect("sound").entries, 2);
-    assert!(engine.verify().expect("readable").is_ok());
+    assert_eq!(engine.verify().expect("readable").damage, []);
 }
 
 #[test]
@@ -83,6 +86,24 @@ fn so_does_the_next_process() {
     let disk = disk.process_kill();
     drop(engine);
     let engine = open(&disk);
+    assert_eq!(get(&engine, b"key").as_deref(), Some(&b"new"[..]));
+    assert_eq!(engine.verify().expect("readable").damage, []);
+}
+
+/// Whoever completes the batch may be killed at it.
+#[test]
+fn so_does_the_process_after_one_that_was_killed_at_it() {
+    let (disk, engine) = unfinished();
+    let left = Rc::new(RefCell::new(None));
+    let killed = Rc::clone(&left);
+    at_points(Some(Box::new(move |point| {
+        if point == Point::ReplayRecord {
+            killed.borrow_mut().get_or_insert_with(|| disk.process_kill());
+        }
+    })));
+    let _ = engine.checkpoint();
+    at_points(None);
+    let engine = open(&left.take().expect("a replay"));
     assert_eq!(get(&engine, b"key").as_deref(), Some(&b"new"[..]));
     assert!(engine.verify().expect("readable").is_ok());
 }

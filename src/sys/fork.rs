@@ -34,7 +34,7 @@ impl ForkGuard {
 }
 
 /// An anonymous page that a forked child finds zeroed, or none where there is no such thing.
-#[cfg(all(target_os = "linux", not(miri)))]
+#[cfg(all(target_os = "linux", not(miri), not(all(test, loom))))]
 fn wiped_on_fork() -> io::Result<Option<Region>> {
     use memmap2::{MmapOptions, MmapRaw};
     use rustix::io::Errno;
@@ -46,14 +46,14 @@ fn wiped_on_fork() -> io::Result<Option<Region>> {
     let page = MmapRaw::from(MmapOptions::new().len(PAGE).map_anon()?);
     // SAFETY: the range is exactly the mapping just made, which nobody else knows; wiping happens in children only.
     match unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork) } {
-        Ok(()) => Ok(Some(Region::new(Box::new(Mapping::new(page)), Access::Write))),
+        Ok(()) => Ok(Some(Region::new(Box::new(Mapping::new(page, false)), Access::Write))),
         // Kernels before 4.14 and some sandboxes.
         Err(Errno::INVAL | Errno::NOSYS) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-#[cfg(not(all(target_os = "linux", not(miri))))]
+#[cfg(not(all(target_os = "linux", not(miri), not(all(test, loom)))))]
 fn wiped_on_fork() -> io::Result<Option<Region>> {
     Ok(None)
 }

@@ -12,8 +12,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// `STATX_MNT_ID_UNIQUE` (Linux 6.8): a mount number that is never used again before the next boot.
 const MOUNT_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
-/// File systems whose shared mappings are not coherent between hosts, or with the files themselves.
-const INCOHERENT: [(u32, &str); 16] = [
+/// File systems whose shared mappings are not coherent between hosts, or with the files themselves. What is behind FUSE the
+/// kernel does not tell; most of it is local.
+const INCOHERENT: [(u32, &str); 21] = [
     (0x0000_6969, "NFS"),
     (0x0000_517B, "SMB"),
     (0xFF53_4D42, "CIFS"),
@@ -25,6 +26,11 @@ const INCOHERENT: [(u32, &str); 16] = [
     (0x7375_7245, "CODA"),
     (0x0000_564C, "NCP"),
     (0x0BD0_0BD0, "Lustre"),
+    (0x4750_4653, "GPFS"),
+    (0x1983_0326, "BeeGFS"),
+    (0x2003_0528, "OrangeFS"),
+    (0x0116_1970, "GFS2"),
+    (0x7461_636F, "OCFS2"),
     (0xAAD7_AAEA, "PanFS"),
     (0x786F_4256, "vboxsf"),
     (0xBACB_ACBC, "VMware shared folders"),
@@ -94,7 +100,13 @@ mod tests {
     fn network_file_systems_are_named_and_local_ones_are_not() {
         assert_eq!(name_of(0x6969), Some("NFS"));
         assert_eq!(name_of(low_half(i128::from(0xFF53_4D42_u32.cast_signed()))), Some("CIFS"));
-        assert_eq!(name_of(0xEF53), None);
+        for (magic, name) in INCOHERENT {
+            assert_eq!(name_of(low_half(magic.into())), Some(name));
+            assert_eq!(name_of(low_half(magic.cast_signed().into())), Some(name));
+        }
+        for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010] {
+            assert_eq!(name_of(local), None);
+        }
         assert_eq!(name_of(0x6573_5546), None, "FUSE is allowed");
     }
 

@@ -10,29 +10,42 @@
 //! * U5: bytes are validated before they get a meaning.
 
 mod fork;
+#[cfg(not(all(test, loom)))]
+mod guard;
+#[cfg(not(all(test, loom)))]
 mod life;
 mod mark;
+#[cfg(all(test, loom))]
+pub(crate) mod model;
 mod pin;
+#[cfg(not(all(test, loom)))]
 mod real;
+#[cfg(not(all(test, loom)))]
 mod region;
+#[cfg(not(all(test, loom)))]
 mod reserve;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(all(any(test, feature = "sim"), not(all(test, loom))))]
 pub(crate) mod sim;
-#[cfg(test)]
+pub(crate) mod sync;
+#[cfg(all(test, not(loom)))]
 mod tests;
 
-use std::collections::hash_map::RandomState;
 use std::fmt::Debug;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use fork::ForkGuard;
+#[cfg(not(all(test, loom)))]
+pub(crate) use guard::losses;
 pub(crate) use mark::Mark;
+#[cfg(all(test, loom))]
+pub(crate) use model::{Region, losses, open_real, prefetch};
 pub(crate) use pin::{Limbo, Pin, Pinned, Shelf};
+#[cfg(not(all(test, loom)))]
 pub(crate) use real::open_real;
+#[cfg(not(all(test, loom)))]
 pub(crate) use region::{Region, prefetch};
 
 /// The unit in which a file is mapped, synced and torn.
@@ -92,6 +105,9 @@ pub(crate) trait Disk: Send + Sync + Debug {
 
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
+
+    /// Whether the name is still that of the open file, and not of another one or of none.
+    fn names(&self, name: &str, file: &dyn File) -> io::Result<bool>;
 
     /// The identity of the page cache that the anchor file lives in; another number means that a power cut, a reboot
     /// or a new mount may have lost what was not synced. Never 0.
@@ -157,6 +173,7 @@ pub(crate) trait File: Send + Sync + Debug {
     fn identity(&self) -> io::Result<(u64, u64)>;
 
     /// The number of the mount through which the file was opened, 0 when the kernel does not tell.
+    #[cfg_attr(all(test, loom), expect(dead_code, reason = "only the real disk asks"))]
     fn mount(&self) -> io::Result<u64>;
 }
 
@@ -166,7 +183,11 @@ pub(crate) fn process_id() -> u32 {
 }
 
 /// A number that no other process and no other call is likely to get. Not for secrets.
+#[cfg(not(all(test, loom)))]
 fn random_u64() -> u64 {
+    use std::collections::hash_map::RandomState;
+    use std::hash::{BuildHasher, Hasher};
+
     // RandomState is seeded by the operating system once a thread; a forked child inherits the seed, so its process
     // number and the time tell it apart.
     let mut hasher = RandomState::new().build_hasher();

@@ -1,35 +1,70 @@
-//! The real disk: a directory of ordinary files, named by joining, mapped shared and locked with `flock`.
+//! The real disk: a directory of ordinary files, mapped shared and locked with `flock`.
+//!
+//! The directory is opened once, and every name is looked up in that descriptor: a store whose directory is renamed goes on
+//! where it is, and never meets the files of another one that was put under its old path.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
 
+use super::guard::Watch;
 use super::region::Backing;
 use super::{Access, Disk, File, LockKind, Mark, PAGE, Region, life, mark, random_u64, reserve};
 
-/// The disk whose store's directory is `path`.
-pub(crate) fn open_real(path: &Path) -> Arc<dyn Disk> {
+/// The disk whose store's directory is `path`. With `guard`, a mapping that is lost is marked, and raises no signal.
+pub(crate) fn open_real(path: &Path, guard: bool) -> Arc<dyn Disk> {
     // Absolute, so that a later change of the working directory does not lead to other files.
     let root = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    Arc::new(RealDisk { root })
+    Arc::new(RealDisk { root, dir: OnceLock::new(), guard })
 }
 
 #[derive(Debug)]
 struct RealDisk {
+    /// Where the directory was when it was opened.
     root: PathBuf,
+    /// The directory itself, once there is one.
+    dir: OnceLock<OwnedFd>,
+    guard: bool,
 }
 
 impl RealDisk {
-    fn path(&self, name: &str) -> PathBuf {
-        if name.is_empty() { self.root.clone() } else { self.root.join(name) }
+    fn dir(&self) -> io::Result<BorrowedFd<'_>> {
+        if let Some(dir) = self.dir.get() {
+            return Ok(dir.as_fd());
+        }
+        let opened = open_dir(CWD, &self.root)?;
+        Ok(self.dir.get_or_init(|| opened).as_fd())
+    }
+
+    /// A descriptor of a directory below the store's, or a second one of that.
+    fn subdir(&self, dir: &str) -> io::Result<OwnedFd> {
+        open_dir(self.dir()?, Path::new(if dir.is_empty() { "." } else { dir }))
+    }
+
+    fn open_at(&self, name: &str, flags: OFlags) -> io::Result<fs::File> {
+        let dir = self.dir()?;
+        let mode = Mode::from_raw_mode(0o600);
+        let opened =
+            retry_on_intr(|| rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, mode))?;
+        Ok(fs::File::from(opened))
+    }
+
+    /// Opens what must be a regular file; a FIFO in its place does not block.
+    fn open_regular(&self, name: &str, flags: OFlags) -> io::Result<Arc<dyn File>> {
+        let file = self.open_at(name, flags | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Arc::new(RealFile { file, guard: self.guard }))
     }
 }
 
@@ -39,71 +74,72 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        let mut names = fs::read_dir(self.path(dir))?
+        let mut names = rustix::fs::Dir::new(self.subdir(dir)?)?
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .filter(|name| !matches!(name.as_deref(), Ok("." | "..")))
             .collect::<io::Result<Vec<String>>>()?;
         names.sort_unstable();
         Ok(names)
     }
 
     fn make_dir(&self, dir: &str) -> io::Result<()> {
-        make_dir(&self.path(dir), dir.is_empty())
+        if dir.is_empty() {
+            return make_root(&self.root);
+        }
+        match rustix::fs::mkdirat(self.dir()?, dir, Mode::from_raw_mode(0o700)) {
+            Ok(()) => {}
+            // Opening it tells whether it is a directory.
+            Err(Errno::EXIST) => drop(self.subdir(dir)?),
+            Err(error) => return Err(error.into()),
+        }
+        self.sync_dir("")
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(access == Access::Write)
-            .custom_flags(flags(OFlags::NONBLOCK | OFlags::NOCTTY)) // a FIFO in the place of a file must not block
-            .open(self.path(name))?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(Arc::new(RealFile { file }))
+        let flags = if access == Access::Write { OFlags::RDWR } else { OFlags::RDONLY };
+        self.open_regular(name, flags)
     }
 
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>> {
-        let path = self.path(name);
-        match fs::remove_file(&path) {
+        match self.remove(name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = self.open_at(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
         reserve::overwrite_in_place(&file);
         if let Err(error) = reserve::extend(&file, 0, len) {
             // The first failure is the one to tell.
-            let _ = fs::remove_file(&path);
+            let _ = self.remove(name);
             return Err(error);
         }
-        Ok(Arc::new(RealFile { file }))
+        Ok(Arc::new(RealFile { file, guard: self.guard }))
     }
 
     fn touch(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(flags(OFlags::NONBLOCK | OFlags::NOCTTY))
-            .open(self.path(name))?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(Arc::new(RealFile { file }))
+        self.open_regular(name, OFlags::RDWR | OFlags::CREATE)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from), self.path(to))
+        let dir = self.dir()?;
+        Ok(retry_on_intr(|| rustix::fs::renameat(dir, from, dir, to))?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path(name))
+        let dir = self.dir()?;
+        Ok(retry_on_intr(|| rustix::fs::unlinkat(dir, name, AtFlags::empty()))?)
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        sync_dir(&self.path(dir))
+        if dir.is_empty() { sync_dir(self.dir()?) } else { sync_dir(&self.subdir(dir)?) }
+    }
+
+    fn names(&self, name: &str, file: &dyn File) -> io::Result<bool> {
+        let dir = self.dir()?;
+        match retry_on_intr(|| rustix::fs::statat(dir, name, AtFlags::empty())) {
+            Ok(found) => Ok((found.st_dev, found.st_ino) == file.identity()?),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn life(&self, anchor: &dyn File) -> io::Result<u64> {
@@ -125,6 +161,7 @@ impl Disk for RealDisk {
 #[derive(Debug)]
 struct RealFile {
     file: fs::File,
+    guard: bool,
 }
 
 impl File for RealFile {
@@ -154,7 +191,13 @@ impl File for RealFile {
             Access::Read => options.map_raw_read_only(&self.file),
             Access::Write => options.map_raw(&self.file),
         }?;
-        Ok(Region::new(Box::new(Mapping::new(map)), access))
+        let page_by_page = access == Access::Write && life::copies_on_write(&self.file);
+        let mut mapping = Mapping::new(map, page_by_page);
+        if self.guard {
+            mapping.watch =
+                Some(Watch::new(mapping.map.as_mut_ptr().expose_provenance(), len, access)?);
+        }
+        Ok(Region::new(Box::new(mapping), access))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -221,12 +264,17 @@ impl File for RealFile {
 
 /// A mapping made by the kernel.
 pub(super) struct Mapping {
+    /// Declared first, so that it goes before the range is unmapped.
+    watch: Option<Watch>,
     map: MmapRaw,
+    /// On a full btrfs, the fault that makes one page writable has the others written back, which protects them again. A
+    /// store that needs two at once would fault for ever.
+    page_by_page: bool,
 }
 
 impl Mapping {
-    pub(super) fn new(map: MmapRaw) -> Mapping {
-        Mapping { map }
+    pub(super) fn new(map: MmapRaw, page_by_page: bool) -> Mapping {
+        Mapping { watch: None, map, page_by_page }
     }
 }
 
@@ -242,17 +290,24 @@ unsafe impl Backing for Mapping {
         NonNull::slice_from_raw_parts(start.unwrap_or(NonNull::<u128>::dangling().cast()), len)
     }
 
+    fn page_by_page(&self) -> bool {
+        self.page_by_page
+    }
+
     fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
         self.map.flush_range(offset, len)
     }
+
+    fn is_lost(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_lost)
+    }
 }
 
-/// Makes a directory and syncs the one above it; with `parents`, missing ones too.
-fn make_dir(path: &Path, parents: bool) -> io::Result<()> {
+/// Makes the store's directory with missing parents, and syncs the one above each.
+fn make_root(path: &Path) -> io::Result<()> {
     let made = match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && parents => {
-            let parent = path.parent().ok_or(error)?;
-            make_dir(parent, true)?;
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_root(path.parent().ok_or(error)?)?;
             fs::DirBuilder::new().mode(0o700).create(path)
         }
         result => result,
@@ -268,21 +323,21 @@ fn make_dir(path: &Path, parents: bool) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     // One that is there may have been made by a process that died before this line.
-    match path.parent().map_or(Ok(()), sync_dir) {
+    match path.parent().map_or(Ok(()), |parent| sync_dir(open_dir(CWD, parent)?)) {
         Err(error) if present && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         result => result,
     }
 }
 
-fn sync_dir(path: &Path) -> io::Result<()> {
-    let dir = OpenOptions::new().read(true).custom_flags(flags(OFlags::DIRECTORY)).open(path)?;
-    match dir.sync_all() {
-        // Some file systems (FUSE among them) have nothing to sync here and say so.
-        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
-        result => result,
-    }
+fn open_dir(at: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(retry_on_intr(|| rustix::fs::openat(at, path, flags, Mode::empty()))?)
 }
 
-fn flags(flags: OFlags) -> i32 {
-    flags.bits().cast_signed()
+fn sync_dir(dir: impl AsFd) -> io::Result<()> {
+    match retry_on_intr(|| rustix::fs::fsync(&dir)) {
+        // Some file systems (FUSE among them) have nothing to sync here and say so.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

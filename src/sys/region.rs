@@ -2,6 +2,7 @@
 //! space, and synced in pages.
 
 use std::fmt;
+use std::hint::black_box;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
@@ -28,9 +29,19 @@ pub(super) unsafe trait Backing: Send + Sync {
     /// Makes a non-empty range, which starts at a page and lies within the memory, durable.
     fn sync(&self, offset: usize, len: usize) -> io::Result<()>;
 
+    /// A page of the memory was lost, and holds zeros now. Known of guarded mappings only.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// A word of the page at this offset was stored, perhaps with the value that it had. A processor notes that; what only
     /// compares bytes must be told.
     fn stored(&self, _offset: usize) {}
+
+    /// Whether memory must be written a page at a time, because one store across two pages might never come to its end.
+    fn page_by_page(&self) -> bool {
+        false
+    }
 
     /// Notes that the pages of a range were written with the bytes they had. Hardware notices that by itself.
     fn rewritten(&self, _offset: usize, _len: usize) {}
@@ -44,6 +55,7 @@ pub(crate) struct Region {
     words: usize,
     /// `len` when it may be written, else 0, so that one comparison checks both.
     writable: usize,
+    page_by_page: bool,
     backing: Box<dyn Backing>,
 }
 
@@ -68,6 +80,7 @@ impl Region {
             len,
             words: len / WORD,
             writable: if access == Access::Write { len } else { 0 },
+            page_by_page: backing.page_by_page(),
             backing,
         }
     }
@@ -129,7 +142,6 @@ impl Region {
     /// # Panics
     ///
     /// When the range is out of bounds or the region was mapped to read.
-    #[cfg(test)]
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         let at = self.unpublished(offset, bytes.len());
         // SAFETY: `unpublished` checked the range and that it may be written; nobody else reaches it, so in
@@ -142,24 +154,39 @@ impl Region {
     /// # Panics
     ///
     /// As [`Region::write`].
-    #[inline]
     pub(crate) fn zero(&self, offset: usize, len: usize) {
-        let at = self.unpublished(offset, len);
-        // SAFETY: `unpublished` checked the range and that it may be written; nobody else reaches it (U2).
-        unsafe { at.write_bytes(0, len) };
+        for (offset, len) in pages(offset, len) {
+            let at = self.unpublished(offset, len);
+            // SAFETY: `unpublished` checked the range and that it may be written; nobody else reaches it (U2).
+            unsafe { at.write_bytes(0, len) };
+        }
     }
 
-    /// Lends unpublished space to `f`. For the writer only, and never twice at once for the same range (U2).
+    /// Lends unpublished space to `f`, or zeros that are then copied there. For the writer only, and never twice at once for
+    /// the same range (U2).
     ///
     /// # Panics
     ///
     /// As [`Region::write`].
     #[inline]
     pub(crate) fn fill<R>(&self, offset: usize, len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
+        if self.page_by_page && offset / PAGE != (offset + len) / PAGE {
+            return self.fill_by_page(offset, len, f);
+        }
         let at = self.unpublished(offset, len);
         // SAFETY: `unpublished` checked the range and that it may be written; nobody else reaches it before it is
         // published, which the one writer does after this call (U2), and it stays mapped meanwhile (U1).
         f(unsafe { NonNull::slice_from_raw_parts(at, len).as_mut() })
+    }
+
+    #[cold]
+    fn fill_by_page<R>(&self, offset: usize, len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut staged = vec![0; len];
+        let result = f(&mut staged);
+        for (page, len) in pages(offset, len) {
+            self.write(page, &staged[page - offset..][..len]);
+        }
+        result
     }
 
     #[inline]
@@ -171,6 +198,19 @@ impl Region {
         );
         // SAFETY: offset <= writable <= len of the region, so the address is in the memory or one past its end (U1).
         unsafe { self.start.add(offset) }
+    }
+
+    /// A page of a guarded mapping could not be had, and zeros are in its place. Covers what was read before the call.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.backing.is_lost()
+    }
+
+    /// Reads a word of each page of a range, so that a page that cannot be had is noticed here.
+    pub(crate) fn touch(&self, offset: usize, len: usize) {
+        let end = offset.saturating_add(len).min(self.len);
+        for page in (offset - offset % PAGE..end).step_by(PAGE) {
+            black_box(self.word(page).map(|word| word.load(Relaxed)));
+        }
     }
 
     /// Asks the processor to fetch the line at `offset`. Out of range, or where there is no such instruction, nothing.
@@ -221,6 +261,17 @@ impl fmt::Debug for Region {
             .field("writable", &self.writable)
             .finish_non_exhaustive()
     }
+}
+
+/// Cuts a range into parts of one page each: offset and length.
+fn pages(offset: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
+    let end = offset + len;
+    let mut at = offset;
+    std::iter::from_fn(move || {
+        let part = (at, (PAGE - at % PAGE).min(end - at));
+        at += part.1;
+        (part.1 > 0).then_some(part)
+    })
 }
 
 /// Asks the processor to fetch the line that `word` is in.

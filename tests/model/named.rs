@@ -1,8 +1,8 @@
 //! Stories with a name: each lost data once, or would if the rule that it is named after were broken.
 
-use mapstone::sim::Call;
+use mapstone::sim::{Call, Point};
 
-use super::ops::{Crash, Fail, How, Op, Recovery, Shape};
+use super::ops::{Crash, Fail, How, Op, Recovery, Shape, When};
 use super::state::{LONGEST, Val};
 use super::world::World;
 
@@ -26,8 +26,8 @@ fn kill() -> Op {
     Op::Die { how: Crash::Kill, recovery: Recovery::default() }
 }
 
-fn die_after(calls: u8, how: Crash) -> Op {
-    Op::DieAfter { calls, how, recovery: Recovery::default() }
+fn die_after(steps: u16, how: Crash) -> Op {
+    Op::DieAfter { when: When::Steps(steps), how, recovery: Recovery::default() }
 }
 
 fn fail(call: Call) -> Op {
@@ -96,8 +96,8 @@ fn a_cut_after_a_recovery_without_a_commit_is_no_damage() {
 /// A checkpoint that was cut short leaves its file torn; the next one must not go over the one that is whole.
 #[test]
 fn a_checkpoint_never_overwrites_the_only_whole_one() {
-    for first in 6..22 {
-        for second in 6..22 {
+    for first in (9..69).step_by(4) {
+        for second in (9..69).step_by(4) {
             World::new(shape(u64::from(first) * 99 + u64::from(second))).live(&[
                 bulk(0, 200),
                 Op::Checkpoint,
@@ -195,10 +195,11 @@ fn a_segment_left_over_does_not_end_the_log() {
 /// The segment that a recovery has begun is called durable; another recovery may replace it, but it must never be gone.
 #[test]
 fn a_recovery_that_is_cut_short_takes_back_nothing_that_was_durable() {
-    for calls in 0..60 {
-        let crashes = vec![(0, Crash::Cut), (calls, Crash::Kill), (0, Crash::Cut)];
+    for steps in 0..120 {
+        let crashes = [(0, Crash::Cut), (steps, Crash::Kill), (0, Crash::Cut)];
+        let crashes = crashes.map(|(steps, how)| (When::Steps(steps), how)).to_vec();
         let recovery = Recovery { crashes, ..Recovery::default() };
-        World::new(shape(u64::from(calls))).live(&[
+        World::new(shape(u64::from(steps))).live(&[
             put(1, 1),
             Op::Sync,
             cut(),
@@ -221,5 +222,24 @@ fn slots_of_lost_records_before_a_segment_left_over_go_back() {
             Op::WriteBack(2),
             cut(),
         ]);
+    }
+}
+
+/// Half the entries of a page that splits lead to a new page, the others still to the old one, which has all the keys.
+#[test]
+fn an_iteration_in_the_middle_of_a_split_meets_each_key_once() {
+    use Point::*;
+    for point in [SplitBuilt, SplitAnnounced, LeadEntry, SplitHalf, SplitLed, SplitEnded] {
+        for times in 1..4 {
+            let look = Op::Look((point, times));
+            World::new(shape(1)).live(&[
+                Op::CreateTable(1),
+                bulk(0, 200),
+                look.clone(),
+                bulk(200, 210),
+                look,
+                Op::Bulk { table: 1, first: 0, count: 400, value: Val::new(1, 1) },
+            ]);
+        }
     }
 }

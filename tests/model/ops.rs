@@ -1,9 +1,10 @@
 //! What can happen to a store, and how likely it is.
 
-use mapstone::sim::Call;
+use mapstone::sim::{Call, Point};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::points::At;
 use super::state::{KEYS, LONGEST, TABLES, Val};
 
 /// How a value is put.
@@ -32,15 +33,27 @@ pub(crate) enum Crash {
     Cut,
 }
 
+/// The moment of a crash to come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum When {
+    /// After so many calls and crash points.
+    Steps(u16),
+    /// When a crash point is reached.
+    At(Point, u16),
+}
+
 /// What happens while the store is being opened again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recovery {
-    /// Further crashes, each after so many calls.
-    pub(crate) crashes: Vec<(u8, Crash)>,
+    /// Further crashes.
+    pub(crate) crashes: Vec<(When, Crash)>,
     pub(crate) fail: Option<Fail>,
     /// Someone looks at the store before it is recovered.
     pub(crate) peek: bool,
 }
+
+/// Operations that are committed together: table, key and new value.
+pub(crate) type Batch = Vec<(u8, u16, Option<Val>)>;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
@@ -55,7 +68,7 @@ pub(crate) enum Op {
         key: u16,
     },
     Batch {
-        ops: Vec<(u8, u16, Option<Val>)>,
+        ops: Batch,
         immediate: bool,
     },
     /// Many keys in a row in one batch.
@@ -69,6 +82,18 @@ pub(crate) enum Op {
     DropTable(u8),
     Sync,
     Checkpoint,
+    /// A checkpoint, and commits by others when it comes to a point.
+    Amid {
+        at: At,
+        batches: Vec<Batch>,
+    },
+    /// Lookups of all keys, and commits by others in the middle of one of them.
+    Lookup {
+        times: u16,
+        batches: Vec<Batch>,
+    },
+    /// A look at the store from outside when it comes to a point.
+    Look(At),
     /// Take a snapshot and keep it.
     Snapshot,
     /// Open a read-only handle and keep it.
@@ -82,9 +107,14 @@ pub(crate) enum Op {
         how: Crash,
         recovery: Recovery,
     },
-    /// Crash after so many calls.
+    /// The power goes: so many outcomes of this moment are looked at, and then the story goes on with another.
+    Outcomes {
+        count: u8,
+        recovery: Recovery,
+    },
+    /// Crash at some moment from now.
     DieAfter {
-        calls: u8,
+        when: When,
         how: Crash,
         recovery: Recovery,
     },
@@ -112,7 +142,7 @@ impl Default for Shape {
     }
 }
 
-pub(crate) fn shape() -> impl Strategy<Value = Shape> {
+pub(super) fn shape() -> impl Strategy<Value = Shape> {
     let mask = prop_oneof![
         4 => Just(u64::MAX),
         2 => Just(0),
@@ -122,7 +152,7 @@ pub(crate) fn shape() -> impl Strategy<Value = Shape> {
         2 => Just(u64::MAX << 61 | 0xFFFF << 24),
         1 => Just(1 << 63 | 0x3F << 30),
     ];
-    let interval = prop_oneof![3 => Just(8192), 2 => Just(1 << 20), 1 => Just(2048)];
+    let interval = prop_oneof![3 => Just(8192), 2 => Just(1 << 30), 1 => Just(2048)];
     let segment = prop_oneof![4 => Just(4096), 1 => Just(8192), 1 => Just(65_536)];
     (segment, interval, mask, any::<bool>(), any::<u16>()).prop_map(
         |(segment, interval, mask, verify_on_read, seed)| Shape {
@@ -135,15 +165,15 @@ pub(crate) fn shape() -> impl Strategy<Value = Shape> {
     )
 }
 
-fn table() -> impl Strategy<Value = u8> {
+pub(super) fn table() -> impl Strategy<Value = u8> {
     prop_oneof![3 => Just(0), 1 => 1..TABLES]
 }
 
-fn key() -> impl Strategy<Value = u16> {
+pub(super) fn key() -> impl Strategy<Value = u16> {
     prop_oneof![12 => 0..16u16, 4 => 0..KEYS - 1, 1 => Just(LONGEST)]
 }
 
-fn value() -> impl Strategy<Value = Val> {
+pub(super) fn value() -> impl Strategy<Value = Val> {
     let len = prop_oneof![
         1 => Just(0),
         10 => 0..40u32,
@@ -154,7 +184,7 @@ fn value() -> impl Strategy<Value = Val> {
     (any::<u32>(), len).prop_map(|(seed, len)| Val::new(seed, len))
 }
 
-fn fail() -> impl Strategy<Value = Fail> {
+pub(super) fn fail() -> impl Strategy<Value = Fail> {
     use Call::*;
     let call = prop_oneof![
         4 => Just(Msync),
@@ -165,67 +195,63 @@ fn fail() -> impl Strategy<Value = Fail> {
     ];
     (call, 0..12u8, prop_oneof![Just(5), Just(28)], 1..3u8).prop_map(
         |(call, after, errno, times)| {
-            // A full disk is told by the calls that need space.
-            let errno = if matches!(call, Create | Grow | Write) { errno } else { 5 };
+            // What each kind of call may say besides.
+            let errno = match (call, errno) {
+                (Create | Grow | Write, _) | (_, 5) => errno,
+                (Open, _) => 24,
+                (Map, _) => 12,
+                _ => 4,
+            };
             Fail { call, after, errno, times }
         },
     )
 }
 
-fn crash() -> impl Strategy<Value = Crash> {
+/// Every crash point is as likely as another; what a batch does for each record has many turns.
+pub(super) fn point() -> impl Strategy<Value = At> {
+    let times = prop_oneof![4 => 1..3u16, 1 => 1..12u16, 1 => 1..300u16];
+    (proptest::sample::select(Point::ALL), times)
+}
+
+pub(super) fn when() -> impl Strategy<Value = When> {
+    let steps = prop_oneof![3 => 0..40u16, 2 => 0..400u16, 1 => 0..4000u16];
+    prop_oneof![2 => steps.prop_map(When::Steps), 1 => point().prop_map(|(at, n)| When::At(at, n))]
+}
+
+/// A point of a checkpoint at which nothing is locked that a commit needs.
+pub(super) fn amid() -> impl Strategy<Value = At> {
+    use Point::*;
+    const POINTS: &[Point] = &[
+        CheckpointLogged,
+        CheckpointCaptured,
+        IndexSuspect,
+        CheckpointIndexed,
+        CheckpointGrown,
+        CheckpointBodied,
+        CheckpointHeaded,
+        CheckpointSynced,
+        CheckpointSet,
+    ];
+    (proptest::sample::select(POINTS), Just(1))
+}
+
+/// Batches of commits that come in between: some of few keys, some so large that pages split.
+pub(super) fn batches() -> impl Strategy<Value = Vec<Batch>> {
+    let few = vec((table(), key(), proptest::option::weighted(0.8, value())), 1..4);
+    let many = (0..TABLES, 0..KEYS - 1, 100..400u16, any::<u32>());
+    let many = many.prop_map(|(table, first, count, seed)| {
+        let one = |i| (table, (first + i) % (KEYS - 1), Some(Val::new(seed, 4)));
+        (0..count).map(one).collect()
+    });
+    vec(prop_oneof![2 => few.boxed(), 1 => many.boxed()], 1..6)
+}
+
+pub(super) fn crash() -> impl Strategy<Value = Crash> {
     prop_oneof![Just(Crash::Kill), Just(Crash::Cut)]
 }
 
-fn recovery() -> impl Strategy<Value = Recovery> {
-    let calls = prop_oneof![3 => 0..40u8, 1 => any::<u8>()];
-    let crashes = prop_oneof![2 => Just(Vec::new()), 1 => vec((calls, crash()), 1..4)];
+pub(super) fn recovery() -> impl Strategy<Value = Recovery> {
+    let crashes = prop_oneof![2 => Just(Vec::new()), 1 => vec((when(), crash()), 1..4)];
     (crashes, proptest::option::weighted(0.15, fail()), any::<bool>())
         .prop_map(|(crashes, fail, peek)| Recovery { crashes, fail, peek })
-}
-
-pub(crate) fn op() -> impl Strategy<Value = Op> {
-    let how = prop_oneof![
-        6 => Just(How::Plain),
-        2 => Just(How::With),
-        2 => Just(How::Immediate),
-        1 => Just(How::Panic),
-    ];
-    let one = (table(), key(), proptest::option::weighted(0.75, value()));
-    let calls = prop_oneof![3 => 0..30u8, 1 => any::<u8>()];
-    let data = prop_oneof![
-        10 => (table(), key(), value(), how)
-            .prop_map(|(table, key, value, how)| Op::Put { table, key, value, how }),
-        4 => (table(), key()).prop_map(|(table, key)| Op::Delete { table, key }),
-        4 => (vec(one, 0..12), any::<bool>())
-            .prop_map(|(ops, immediate)| Op::Batch { ops, immediate }),
-        3 => (table(), 0..KEYS - 1, 20..300u16, any::<u32>(), 0..24u32).prop_map(
-            |(table, first, count, seed, len)| {
-                Op::Bulk { table, first, count, value: Val::new(seed, len) }
-            },
-        ),
-        1 => (1..TABLES).prop_map(Op::CreateTable),
-        1 => (1..TABLES).prop_map(Op::DropTable),
-    ];
-    prop_oneof![
-        26 => data,
-        3 => Just(Op::Sync),
-        2 => Just(Op::Checkpoint),
-        2 => Just(Op::Snapshot),
-        1 => Just(Op::Reader),
-        1 => Just(Op::Check),
-        3 => (0..40u8).prop_map(Op::WriteBack),
-        1 => Just(Op::Close),
-        4 => (crash(), recovery()).prop_map(|(how, recovery)| Op::Die { how, recovery }),
-        3 => (calls, crash(), recovery())
-            .prop_map(|(calls, how, recovery)| Op::DieAfter { calls, how, recovery }),
-        1 => fail().prop_map(Op::Fail),
-        1 => (0..60u8).prop_map(Op::Fill),
-        1 => Just(Op::Free),
-        1 => crash().prop_map(Op::Evict),
-    ]
-}
-
-/// A life story of a store.
-pub(crate) fn story(longest: usize) -> impl Strategy<Value = (Shape, Vec<Op>)> {
-    (shape(), vec(op(), 1..longest))
 }

@@ -45,46 +45,61 @@ impl Engine {
     /// One step of tidying; false if there is nothing to do.
     pub(super) fn tidy_step(&self, half: &WriterHalf, compactor: &mut Compactor) -> Result<bool> {
         let Some(tidying) = compactor.tidying else {
-            if self.is_sparse(half) && compactor.tidied != Some(self.committed()) {
+            let now = Some(self.committed());
+            if self.is_sparse(half) && compactor.tidied != now {
                 compactor.tidying = Some(Tidying::Merging(super::untouched()));
-            } else if self.is_long(half) && !half.is_touched() {
+            } else if self.is_long(half) && !half.is_touched() && compactor.moved != now {
                 compactor.tidying = self.begin_moving(half);
             }
             return Ok(compactor.tidying.is_some());
         };
         let mut writer = half.lock();
         self.prepare(half, &mut writer)?;
-        half.touched();
-        compactor.tidying = match tidying {
+        // Merging needs room for the new pages before the old ones are free.
+        writer.editor.ensure(&self.index, usize::try_from(PAGES).unwrap_or(0) * 64)?;
+        match tidying {
             Tidying::Merging(from) => {
-                // Merging needs room for the new pages before the old ones are free.
-                writer.editor.ensure(&self.index, usize::try_from(PAGES).unwrap_or(0) * 64)?;
                 let tidied = writer.editor.tidy(&self.index, from, PAGES)?;
-                match (tidied.is_done(), tidied.changed) {
-                    (false, _) => Some(Tidying::Merging(tidied)),
-                    (true, 0) => {
-                        compactor.tidied = Some(self.committed());
-                        Some(Tidying::Halving)
-                    }
-                    (true, _) => Some(Tidying::Merging(super::untouched())),
-                }
+                note(half, tidied.changed > 0);
+                compactor.tidying = Some(match (tidied.is_done(), tidied.changed) {
+                    (false, _) => Tidying::Merging(tidied),
+                    (true, 0) => Tidying::Halving,
+                    (true, _) => Tidying::Merging(super::untouched()),
+                });
             }
-            Tidying::Halving => writer.editor.halve(&self.index)?.then_some(Tidying::Halving),
+            Tidying::Halving => {
+                let halved = writer.editor.halve(&self.index)?;
+                note(half, halved);
+                if !halved {
+                    compactor.tidied = Some(self.committed());
+                }
+                compactor.tidying = halved.then_some(Tidying::Halving);
+            }
             Tidying::Moving(from, limit) => {
                 let tidied = writer.editor.move_down(&self.index, from, limit, PAGES)?;
-                (!tidied.is_done()).then_some(Tidying::Moving(tidied, limit))
+                note(half, tidied.changed > 0);
+                if tidied.is_done() && tidied.changed == 0 {
+                    compactor.moved = Some(self.committed());
+                }
+                compactor.tidying = (!tidied.is_done()).then_some(Tidying::Moving(tidied, limit));
             }
-        };
+        }
         writer.counters.pages = writer.editor.live();
         Ok(true)
     }
 
-    /// Moving to the front, if there are free pages to move to.
+    /// Moving to the front. What has been moved is free after the next checkpoint.
     fn begin_moving(&self, half: &WriterHalf) -> Option<Tidying> {
-        let mut writer = half.lock();
+        let writer = half.lock();
         let used = writer.editor.live() + self.index.directory_pages();
         let limit = u32::try_from(used + used / 8 + SMALL).ok()?;
-        let room = writer.editor.has_room_below(limit);
-        (room && limit < self.cells.watermark()).then(|| Tidying::Moving(super::untouched(), limit))
+        (limit < self.cells.watermark()).then(|| Tidying::Moving(super::untouched(), limit))
+    }
+}
+
+/// Takes note that a checkpoint would free pages.
+fn note(half: &WriterHalf, changed: bool) {
+    if changed {
+        half.touched();
     }
 }

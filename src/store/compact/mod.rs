@@ -45,6 +45,8 @@ pub(super) struct Compactor {
     tidying: Option<index::Tidying>,
     /// The commit as of which nothing more could be merged.
     tidied: Option<u64>,
+    /// The commit as of which no page could be moved to the front.
+    moved: Option<u64>,
     /// Compaction in the background has begun and goes on below its threshold for a while.
     eager: bool,
 }
@@ -59,7 +61,7 @@ pub(crate) enum Effort {
 }
 
 impl Engine {
-    fn compactor<'a>(&self, half: &'a WriterHalf) -> MutexGuard<'a, Compactor> {
+    pub(super) fn compactor<'a>(&self, half: &'a WriterHalf) -> MutexGuard<'a, Compactor> {
         half.compactor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

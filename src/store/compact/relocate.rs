@@ -1,6 +1,7 @@
 //! Going through a segment: what the index leads to is appended again, with the version it had.
 
 use crate::error::Result;
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::record::{self, Header};
 use crate::format::segment::HEADER;
 use crate::log::{Record, Scan};
@@ -47,7 +48,8 @@ impl Engine {
     pub(super) fn begin_pass(&self, compactor: &Compactor, number: u64) -> Result<Pass> {
         let numbers = self.log.numbers()?;
         // Those before it on their way out are removed first.
-        let oldest = numbers.iter().take_while(|n| **n < number).all(|n| compactor.has(*n));
+        let oldest = numbers.iter().take_while(|n| **n < number).all(|n| compactor.has(*n))
+            || planted(Bug::BuryEarly);
         let pin = Pin::new();
         let start = self.log.view(&pin).segment(number)?.start() + HEADER;
         let used = self.usage.used(number).unwrap_or(0);
@@ -81,6 +83,7 @@ impl Engine {
         if pass.position < pass.end {
             return Ok(false);
         }
+        reach(Point::CompactDrained);
         compactor.drained.push(Drained::new(pass.number, self.committed(), pass.graves));
         compactor.drained.sort_unstable_by_key(Drained::number);
         Ok(true)
@@ -130,14 +133,20 @@ impl Engine {
         }
         let mut writer = half.lock();
         self.prepare(half, &mut writer)?;
-        let moved = self.relocate_locked(&mut writer, positions)?;
+        let moved = self.relocate_locked(half, &mut writer, positions)?;
         let committed = writer.counters.position;
         drop(writer);
+        reach(Point::CompactMoved);
         self.after_commit(half, committed, false, Some(Durability::Eventual))?;
         Ok(moved)
     }
 
-    fn relocate_locked(&self, writer: &mut Writer, positions: &[u64]) -> Result<u64> {
+    fn relocate_locked(
+        &self,
+        half: &WriterHalf,
+        writer: &mut Writer,
+        positions: &[u64],
+    ) -> Result<u64> {
         let pin = Pin::new();
         let log = self.log.view(&pin);
         let mut plans = Vec::with_capacity(positions.len());
@@ -158,7 +167,7 @@ impl Engine {
             }
         }
         let Some(last) = plans.len().checked_sub(1) else { return Ok(0) };
-        let tail = self.reserve(writer, &mut plans)?;
+        let tail = self.reserve(half, writer, &mut plans)?;
         for (i, plan) in plans.iter().enumerate() {
             let record = log.record(plan.prev)?;
             let header =
@@ -185,5 +194,6 @@ impl Engine {
 /// The header that a copy of a record has, but for its commit mark and its `prev`.
 fn relocated(header: &Header) -> Header {
     let live_before = header.kind == record::Kind::Put;
-    Header { crc: 0, commit: false, live_before, relocated: true, ..*header }
+    let relocated = !planted(Bug::RelocateAsNew);
+    Header { crc: 0, commit: false, live_before, relocated, ..*header }
 }

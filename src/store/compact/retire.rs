@@ -4,8 +4,10 @@
 //! position before it. A reader that holds none looks at the horizon when it found nothing, and starts again if it has passed.
 
 use crate::error::{Error, Result};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::log::Scan;
 use crate::sys::Pin;
+use crate::usage::Live;
 
 use super::super::{Engine, WriterHalf};
 use super::Compactor;
@@ -48,19 +50,24 @@ impl Engine {
         let Some(drained) = compactor.drained.iter_mut().find(|d| d.settled.is_none()) else {
             return Ok(false);
         };
-        if self.cells.horizon() < drained.at {
+        if self.cells.horizon() < drained.at && !planted(Bug::SkipHorizon) {
             self.cells.set_horizon(drained.at);
         }
-        if self.is_held_before(drained.at)? {
+        reach(Point::CompactHorizon);
+        if !planted(Bug::IgnoreMarks) && self.is_held_before(drained.at)? {
             return Ok(false);
         }
         if drained.graves {
             // A tombstone that is not durable would be missed by what a power cut takes back.
-            self.sync_to(half, drained.at)?;
+            if !planted(Bug::BuryVolatile) {
+                self.sync_to(half, drained.at)?;
+            }
+            reach(Point::CompactReleased);
             self.bury(half, drained.number)?;
         }
         half.touched();
         drained.settled = Some(self.cells.sequence());
+        reach(Point::CompactSettled);
         Ok(true)
     }
 
@@ -76,14 +83,17 @@ impl Engine {
             let Some(record) = scan.step()? else { break };
             if !record.is_put() {
                 let hash = self.hasher.hash(record.header().table, record.key());
-                graves.push((hash, record.position()));
+                graves.push((hash, record.position(), record.header().size()));
             }
             if graves.len() == GRAVES || scan.position() >= end {
                 let mut writer = half.lock();
                 self.prepare(half, &mut writer)?;
                 let reference = writer.tail.position;
-                for (hash, position) in graves.drain(..) {
-                    writer.editor.bury(&self.index, hash, position, reference)?;
+                for (hash, position, size) in graves.drain(..) {
+                    if writer.editor.bury(&self.index, hash, position, reference)? {
+                        self.usage.sub(number, Live::of(false, size));
+                    }
+                    reach(Point::CompactBuried);
                 }
                 half.touched();
             }
@@ -95,18 +105,22 @@ impl Engine {
     pub(super) fn retire(&self, half: &WriterHalf, compactor: &mut Compactor) -> Result<u64> {
         let durable = half.durable_sequence();
         let Some(first) = compactor.drained.first() else { return Ok(0) };
-        if first.settled.is_none_or(|settled| durable <= settled) {
+        let early = planted(Bug::UnlinkBeforeCheckpoint);
+        if first.settled.is_none_or(|settled| durable <= settled && !early) {
             return Ok(0);
         }
         let number = first.number;
         let bytes = self.log.view(&Pin::new()).segment(number)?.header().bytes;
         self.log.retire(number)?;
+        reach(Point::CompactUnlinked);
         self.usage.set_live(number, None);
         self.usage.set_used(number, None);
+        reach(Point::CompactForgotten);
         compactor.drained.remove(0);
         // One after the other: what a tombstone hides must be gone before the tombstone is.
         let dir = self.file("log");
         self.disk.sync_dir("log").map_err(|e| Error::io("sync", dir, e))?;
+        reach(Point::CompactRemoved);
         self.log.collect();
         Ok(bytes)
     }

@@ -37,6 +37,15 @@ impl Change {
         }
     }
 
+    /// The names that it is about.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let (name, other) = match self {
+            Change::Link(name, _) | Change::Unlink(name) => (name, None),
+            Change::Rename(from, to) => (from, Some(to)),
+        };
+        std::iter::once(name).chain(other).map(String::as_str)
+    }
+
     /// The directory that must be synced.
     fn dir(&self) -> &str {
         match self {
@@ -94,6 +103,11 @@ impl Content {
             }
             None => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+
+    /// All names and what they stand for.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&String, &Node)> {
+        self.names.iter()
     }
 
     pub(super) fn link(&mut self, name: &str, len: u64) -> u64 {
@@ -176,13 +190,27 @@ impl Content {
         }
     }
 
+    /// The names that a power cut may leave. A journal keeps the changes of names in their order, so that those which survive are
+    /// the first; other file systems promise less: there any may survive, if those of the same names before it do.
+    fn names_after_cut(&self, random: &mut Random) -> Names {
+        let mut names = self.durable_names.clone();
+        let journal = random.coin();
+        let survivors = random.below(self.pending.len() + 1);
+        let mut lost = BTreeSet::new();
+        for (at, change) in self.pending.iter().enumerate() {
+            let survives = if journal { at < survivors } else { random.coin() };
+            if survives && change.names().all(|name| !lost.contains(name)) {
+                change.apply(&mut names);
+            } else {
+                lost.extend(change.names());
+            }
+        }
+        names
+    }
+
     /// What a power cut may leave.
     pub(super) fn after_cut(&self, random: &mut Random) -> Content {
-        let mut names = self.durable_names.clone();
-        let survivors = random.below(self.pending.len() + 1);
-        for change in &self.pending[..survivors] {
-            change.apply(&mut names);
-        }
+        let mut names = self.names_after_cut(random);
         let dirs: BTreeSet<String> = names
             .iter()
             .filter(|(_, node)| **node == Node::Dir)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::region::Backing;
 use super::super::{Access, File, LockKind, Mark, PAGE, Region, process_id};
 use super::memory::Extent;
-use super::state::bad_descriptor;
+use super::state::{EIO, ENOSPC, bad_descriptor};
 use super::{Call, Shared};
 
 #[derive(Debug)]
@@ -201,10 +201,14 @@ impl Shared {
         if state.dead {
             return result;
         }
+        let mut random = state.random.fork();
         let inode = state.inode(number)?;
         let range = pages.clone().unwrap_or_else(|| inode.pages());
-        if result.is_err() {
-            inode.lose_pages(&range);
+        if let Err(error) = &result {
+            // A call that was refused before it began, or interrupted, has done nothing.
+            if matches!(error.raw_os_error(), Some(EIO | ENOSPC)) {
+                inode.fail_pages(&range, &mut random);
+            }
             return result;
         }
         inode.sync_pages(&range);

@@ -110,10 +110,17 @@ impl Inode {
         self.lost.remove(&page);
     }
 
-    /// What a failed sync does: the dirty pages of a range count as clean, and the platter knows nothing of them.
-    pub(super) fn lose_pages(&mut self, range: &Range<u64>) {
-        for (page, bytes) in self.dirty(range) {
-            self.lost.insert(page, Arc::new(bytes));
+    /// What a failed sync does: of the dirty pages of a range one or more count as clean, though the platter knows nothing of
+    /// them; others are written, and others still dirty.
+    pub(super) fn fail_pages(&mut self, range: &Range<u64>, random: &mut Random) {
+        let dirty = self.dirty(range);
+        let surely = random.below(dirty.len().max(1));
+        for (at, (page, bytes)) in dirty.into_iter().enumerate() {
+            match random.below(4) {
+                0 if at != surely => self.write_back(page, bytes),
+                1 if at != surely => {}
+                _ => drop(self.lost.insert(page, Arc::new(bytes))),
+            }
         }
     }
 
@@ -162,6 +169,13 @@ impl Inode {
                 extent.store(index, at, &bytes[part]);
             }
         }
+    }
+
+    /// Gives a new file its bytes, as if they had been there for ever.
+    pub(super) fn store_durably(&mut self, bytes: &[u8]) {
+        let pages = super::bytes::pages(bytes).map(Arc::new);
+        self.durable = (0u64..).zip(pages).collect();
+        self.sync_len();
     }
 
     /// The extent that holds a range of pages, and the range's place in it. Extents that overlap the range are joined

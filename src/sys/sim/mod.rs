@@ -4,6 +4,7 @@
 //! the one to the other; a power cut keeps the durable bytes and, page by page, perhaps the live ones. Names are
 //! durable only once their directory was synced, lengths once their file was.
 
+mod bytes;
 mod content;
 mod file;
 mod inode;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Access, Disk, File};
+use super::{Access, Disk, File, PAGE};
 use content::Content;
 use file::SimFile;
 use random::Random;
@@ -167,6 +168,13 @@ impl SimDisk {
         self.shared.lock().faults.push(fault);
     }
 
+    /// Ends all failures, those to come included, and returns which calls have failed by one since the last time.
+    pub fn mend(&self) -> Vec<Call> {
+        let mut state = self.shared.lock();
+        state.faults.clear();
+        std::mem::take(&mut state.failed)
+    }
+
     /// Limits the disk's size; growing beyond it fails with `ENOSPC`.
     pub fn capacity(&self, bytes: Option<u64>) {
         self.shared.lock().capacity = bytes;
@@ -184,7 +192,30 @@ impl SimDisk {
         state.cut_at = Some(state.calls.saturating_add(calls));
     }
 
-    /// How many calls there were.
+    /// Counts a step of the program that is no call, at which the power may go as well.
+    pub fn step(&self) {
+        self.shared.lock().count();
+    }
+
+    /// The power goes now, unless it has already; see [`SimDisk::cut_after`].
+    pub fn cut(&self) {
+        self.shared.lock().freeze();
+    }
+
+    /// Whether the power has gone, or the process was killed.
+    pub fn is_cut(&self) -> bool {
+        self.shared.lock().dead
+    }
+
+    /// Runs `f` without counting its calls, so that none of them is the one before which the power goes.
+    pub fn uncounted<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.shared.lock().counting = false;
+        let result = f();
+        self.shared.lock().counting = true;
+        result
+    }
+
+    /// How many calls and other steps there were.
     pub fn calls(&self) -> u64 {
         self.shared.lock().calls
     }
@@ -233,7 +264,7 @@ impl Disk for SimDisk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => entered?,
         }
-        state.reserve(len.next_multiple_of(super::PAGE as u64))?;
+        state.reserve(len.next_multiple_of(PAGE as u64))?;
         let inode = state.content.link(name, len);
         self.handle(&mut state, inode, Access::Write)
     }
@@ -255,6 +286,15 @@ impl Disk for SimDisk {
         let mut state = self.shared.lock();
         state.enter(Call::Rename)?;
         state.content.rename(from, to)
+    }
+
+    fn names(&self, name: &str, file: &dyn File) -> io::Result<bool> {
+        let file = file.identity()?;
+        match self.shared.lock().content.find(name) {
+            Ok(inode) => Ok((self.shared.device, inode) == file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -17,6 +17,11 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// Another source of chance, which this one decides.
+    pub(super) fn fork(&mut self) -> Random {
+        Random::new(self.next())
+    }
+
     /// A number below `bound`, which is not 0.
     pub(super) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound as u64).unwrap_or(0)

@@ -9,7 +9,7 @@ use super::{Call, Fault};
 
 pub(super) const EIO: i32 = 5;
 const EBADF: i32 = 9;
-const ENOSPC: i32 = 28;
+pub(super) const ENOSPC: i32 = 28;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -19,8 +19,12 @@ pub(super) struct State {
     /// Whether every call fails from now on.
     pub(super) dead: bool,
     pub(super) calls: u64,
+    /// Whether calls count, and may be the last.
+    pub(super) counting: bool,
     pub(super) cut_at: Option<u64>,
     pub(super) faults: Vec<Fault>,
+    /// The calls that were made to fail.
+    pub(super) failed: Vec<Call>,
     pub(super) capacity: Option<u64>,
     pub(super) random: Random,
     pub(super) last_handle: u64,
@@ -35,8 +39,10 @@ impl State {
             frozen: None,
             dead: false,
             calls: 0,
+            counting: true,
             cut_at: None,
             faults: Vec::new(),
+            failed: Vec::new(),
             capacity,
             random,
             last_handle: 0,
@@ -46,10 +52,7 @@ impl State {
 
     /// Counts a call and says whether it may go on. With [`Call::Any`] it is of no particular kind.
     pub(super) fn enter(&mut self, call: Call) -> io::Result<()> {
-        self.calls += 1;
-        if self.cut_at.is_some_and(|last| self.calls > last) {
-            self.freeze();
-        }
+        self.count();
         if self.dead {
             return Err(os_error(EIO));
         }
@@ -60,10 +63,21 @@ impl State {
                 fault.after -= 1;
             } else if fault.times > 0 {
                 fault.times -= 1;
+                self.failed.push(call);
                 return Err(os_error(fault.errno));
             }
         }
         Ok(())
+    }
+
+    /// Counts a step, before which the power may go.
+    pub(super) fn count(&mut self) {
+        if self.counting {
+            self.calls += 1;
+            if self.cut_at.is_some_and(|last| self.calls > last) {
+                self.freeze();
+            }
+        }
     }
 
     /// Stops the disk and keeps what it holds at this moment.

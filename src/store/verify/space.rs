@@ -1,0 +1,56 @@
+//! What is known of the space in each segment: the words of `usage`, and the horizon.
+
+use crate::format::meta::cell;
+use crate::format::usage::place;
+use crate::format::{PAGE, usage};
+
+use super::log::Totals;
+use super::{Findings, Scope};
+
+impl Scope<'_> {
+    /// Nothing has gone that a reader of the last commit needs. Nobody writes meanwhile.
+    pub(super) fn check_horizon(&self, findings: &mut Findings) {
+        let horizon = self.engine.cells.horizon();
+        if horizon > self.at {
+            let expected = format!("a position up to {}", self.at);
+            findings.add(self.engine.file("meta"), cell::HORIZON as u64, expected, horizon);
+        }
+    }
+
+    /// What is known of a segment is what is there. Only of a log and an index without damage, and while nobody writes.
+    pub(super) fn check_usage(&self, totals: &Totals, findings: &mut Findings) {
+        if !self.usage_is_known || !(self.ours || self.clean) {
+            return;
+        }
+        let known = &self.engine.usage;
+        let last = self.counters.map(|counters| counters.segment);
+        let Ok(numbers) = self.log.numbers() else { return };
+        for number in numbers {
+            let (live, bytes) = totals.usage.get(&number).copied().unwrap_or_default();
+            if let Some(found) = known.live(number).filter(|found| *found != live) {
+                let (puts, right) = (live.puts, live.puts == found.puts);
+                let (word, expected) = if right { (1, live.tombstones) } else { (0, puts) };
+                let found = if right { found.tombstones } else { found.puts };
+                self.report_usage(number, word, expected, found, findings);
+            }
+            let found = known.used(number).filter(|found| *found != bytes);
+            if let Some(found) = found.filter(|_| last.is_none_or(|last| number < last)) {
+                self.report_usage(number, 2, bytes, found, findings);
+            }
+        }
+    }
+
+    fn report_usage(
+        &self,
+        number: u64,
+        word: usize,
+        expected: u64,
+        found: u64,
+        findings: &mut Findings,
+    ) {
+        let Some((page, index)) = place(number) else { return };
+        let offset = u64::from(page) * PAGE + 8 * (index + word) as u64;
+        let expected = format!("{expected} bytes of segment {number}");
+        findings.add(self.engine.file(usage::NAME), offset, expected, found);
+    }
+}

@@ -1,0 +1,91 @@
+//! Directories and files that this user may not use.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+
+use mapstone::{Error, Result, Store};
+
+use crate::{Part, Player, command, filled, is_root, options};
+
+pub(crate) const PARTS: &[Part] = &[("stranger", stranger), ("guest writer", guest_writer)];
+
+fn denied(result: Result<Store>, name: &str) {
+    match result {
+        Err(Error::Io { path, source, .. }) => {
+            assert_eq!(source.kind(), ErrorKind::PermissionDenied);
+            assert!(path.ends_with(name), "{} instead of {name}", path.display());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Another user, before a store of files that only their owner may touch. The place ends with the file that keeps it out.
+fn stranger(place: &Path) {
+    let (store, name) = (place.parent().expect("a store"), place.file_name().expect("a name"));
+    let name = name.to_str().expect("plain");
+    denied(Store::open_read_only(store), name);
+    // Who wants to write looks first whether somebody does.
+    denied(options().open(store), if name == "meta" { "index" } else { name });
+}
+
+/// Another user, who may read everything and write nothing.
+fn guest_writer(place: &Path) {
+    Store::open_read_only(place).expect("reading is allowed");
+    denied(options().open(place), "lock");
+    denied(options().open(place.with_file_name("new")), "new");
+}
+
+fn allow(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its owner may");
+}
+
+/// Plays a part as a user who owns nothing.
+fn as_nobody(dir: &Path, part: &str, place: &Path) {
+    allow(dir, 0o755);
+    let program = dir.join("visitor");
+    if !program.exists() {
+        fs::copy(std::env::current_exe().expect("this binary"), &program).expect("a copy");
+        allow(&program, 0o755);
+    }
+    let mut command = command(&program, part, place);
+    command.uid(65534).gid(65534).current_dir("/");
+    let end = Player::of(command).end();
+    assert!(end.success(), "{part}: {end}");
+}
+
+fn store_for_strangers() -> Option<(tempfile::TempDir, PathBuf)> {
+    if !is_root() {
+        eprintln!("skipped: files of another user, for want of root");
+        return None;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    drop(filled(&path));
+    Some((dir, path))
+}
+
+#[test]
+fn a_store_of_another_user_is_a_clear_error() {
+    let Some((dir, path)) = store_for_strangers() else { return };
+    // The directory itself: 0700, as it was made.
+    as_nobody(dir.path(), "stranger", &path.join("store"));
+    allow(&path, 0o777);
+    fs::remove_file(path.join("lock")).expect("its owner may");
+    as_nobody(dir.path(), "stranger", &path.join("meta"));
+}
+
+#[test]
+fn a_store_that_may_only_be_read_is_not_written() {
+    let Some((dir, path)) = store_for_strangers() else { return };
+    for folder in [path.clone(), path.join("log")] {
+        allow(&folder, 0o755);
+        for entry in fs::read_dir(&folder).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            allow(&path, if path.is_dir() { 0o755 } else { 0o644 });
+        }
+    }
+    as_nobody(dir.path(), "guest writer", &path);
+}

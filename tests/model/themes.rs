@@ -1,0 +1,284 @@
+//! What a story is about. Some are about everything; the others dwell on one thing that goes wrong rarely.
+
+use mapstone::sim::{Call, Point};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::ops::{
+    Crash, Fail, How, Op, Recovery, Shape, When, amid, batches, crash, fail, key, point, recovery,
+    shape, table, value, when,
+};
+use super::state::{KEYS, TABLES, Val};
+
+type Ops = BoxedStrategy<Op>;
+
+/// A life story of a store.
+pub(crate) type Story = (Shape, Vec<Op>);
+
+/// The stories about everything, and those of each theme.
+pub(crate) fn stories(longest: usize) -> Vec<BoxedStrategy<Story>> {
+    let everything = (shape(), vec(anything(), 1..longest)).boxed();
+    let themed = themes().into_iter().map(|(own, about)| {
+        let about = prop_oneof![3 => about, 1 => anything()];
+        // Rare things show on a plain store whose checkpoints are made by the story alone.
+        let segment = prop_oneof![Just(4096), Just(65_536)];
+        let plain = (shape(), segment).prop_map(|(shape, segment)| Shape {
+            segment,
+            mask: u64::MAX,
+            interval: 1 << 30,
+            ..shape
+        });
+        let told = (plain, vec(about, 1..longest)).prop_map(move |(shape, mut ops)| {
+            ops.splice(0..0, own.iter().cloned());
+            (shape, ops)
+        });
+        told.boxed()
+    });
+    std::iter::once(everything).chain(themed).collect()
+}
+
+/// Each theme but the first: how its stories begin, and what they are made of.
+fn themes() -> Vec<(Vec<Op>, Ops)> {
+    let tables: Vec<Op> = (1..TABLES).map(Op::CreateTable).collect();
+    // Pages that a checkpoint holds are not free when they split: the index will grow.
+    let half = |table| Op::Bulk { table, first: 0, count: 200, value: Val::new(1, 4) };
+    let halves = (0..TABLES).map(half).chain([Op::Checkpoint]);
+    let filled: Vec<Op> = tables.iter().cloned().chain(halves).collect();
+    vec![
+        (tables.clone(), growth().boxed()),
+        (tables.clone(), lookups().boxed()),
+        (tables.clone(), torn_checkpoints().boxed()),
+        (filled, full_disk().boxed()),
+        (vec![], torn_pages().boxed()),
+        (vec![], failed_syncs().boxed()),
+        (tables, kills().boxed()),
+        (vec![], recoveries().boxed()),
+        (vec![], tables_again().boxed()),
+    ]
+}
+
+fn put() -> impl Strategy<Value = Op> {
+    let how = prop_oneof![
+        6 => Just(How::Plain),
+        2 => Just(How::With),
+        2 => Just(How::Immediate),
+        1 => Just(How::Panic),
+    ];
+    (table(), key(), value(), how).prop_map(|(table, key, value, how)| Op::Put {
+        table,
+        key,
+        value,
+        how,
+    })
+}
+
+fn batch() -> impl Strategy<Value = Op> {
+    let one = (table(), key(), proptest::option::weighted(0.75, value()));
+    (vec(one, 0..12), any::<bool>()).prop_map(|(ops, immediate)| Op::Batch { ops, immediate })
+}
+
+fn bulk() -> impl Strategy<Value = Op> {
+    (0..TABLES, 0..KEYS - 1, 20..300u16, any::<u32>(), 0..24u32).prop_map(
+        |(table, first, count, seed, len)| Op::Bulk {
+            table,
+            first,
+            count,
+            value: Val::new(seed, len),
+        },
+    )
+}
+
+/// Not so many that the index is as large as it gets after a few.
+fn some() -> impl Strategy<Value = Op> {
+    (0..TABLES, 0..KEYS - 1, 20..120u16, any::<u32>()).prop_map(|(table, first, count, seed)| {
+        Op::Bulk { table, first, count, value: Val::new(seed, 4) }
+    })
+}
+
+fn die() -> impl Strategy<Value = Op> {
+    (crash(), recovery()).prop_map(|(how, recovery)| Op::Die { how, recovery })
+}
+
+/// A crash at one of a few points, the first or second time that one is reached.
+fn die_at(
+    points: &'static [Point],
+    how: impl Strategy<Value = Crash>,
+) -> impl Strategy<Value = Op> {
+    (proptest::sample::select(points), 1..3u16, how, recovery())
+        .prop_map(|(at, n, how, recovery)| Op::DieAfter { when: When::At(at, n), how, recovery })
+}
+
+fn outcomes() -> impl Strategy<Value = Op> {
+    (1..6u8, recovery()).prop_map(|(count, recovery)| Op::Outcomes { count, recovery })
+}
+
+fn anything() -> impl Strategy<Value = Op> {
+    let data = prop_oneof![
+        10 => put(),
+        4 => (table(), key()).prop_map(|(table, key)| Op::Delete { table, key }),
+        4 => batch(),
+        3 => bulk(),
+        1 => (1..TABLES).prop_map(Op::CreateTable),
+        1 => (1..TABLES).prop_map(Op::DropTable),
+    ];
+    prop_oneof![
+        26 => data,
+        3 => Just(Op::Sync),
+        2 => Just(Op::Checkpoint),
+        1 => (amid(), batches()).prop_map(|(at, batches)| Op::Amid { at, batches }),
+        1 => point().prop_map(Op::Look),
+        2 => Just(Op::Snapshot),
+        1 => Just(Op::Reader),
+        1 => Just(Op::Check),
+        3 => (0..40u8).prop_map(Op::WriteBack),
+        1 => Just(Op::Close),
+        3 => die(),
+        1 => outcomes(),
+        4 => (when(), crash(), recovery())
+            .prop_map(|(when, how, recovery)| Op::DieAfter { when, how, recovery }),
+        1 => fail().prop_map(Op::Fail),
+        1 => (0..60u8).prop_map(Op::Fill),
+        1 => Just(Op::Free),
+        1 => crash().prop_map(Op::Evict),
+    ]
+}
+
+/// Pages split while a checkpoint is under way, and writers die in the middle of it.
+fn growth() -> impl Strategy<Value = Op> {
+    use Point::*;
+    const POINTS: &[Point] = &[SplitAnnounced, LeadEntry, SplitHalf, DoubleWritten];
+    const AMID: &[Point] = &[CheckpointLogged, CheckpointIndexed];
+    let amid = (proptest::sample::select(AMID), batches());
+    prop_oneof![
+        3 => amid.prop_map(|(at, batches)| Op::Amid { at: (at, 1), batches }),
+        3 => some(),
+        1 => outcomes(),
+        2 => die_at(POINTS, prop_oneof![3 => Just(Crash::Kill), 1 => Just(Crash::Cut)]),
+    ]
+}
+
+/// Pages are recycled under someone who looks a key up.
+fn lookups() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        2 => bulk(),
+        3 => (1..40u16, batches()).prop_map(|(times, batches)| Op::Lookup { times, batches }),
+        1 => point().prop_map(Op::Look),
+    ]
+}
+
+/// The power goes while a checkpoint is being written.
+fn torn_checkpoints() -> impl Strategy<Value = Op> {
+    use Point::*;
+    const POINTS: &[Point] =
+        &[CheckpointGrown, CheckpointBodied, CheckpointHeaded, CheckpointSynced, CheckpointSet];
+    prop_oneof![
+        4 => some(),
+        3 => Just(Op::Checkpoint),
+        3 => die_at(POINTS, Just(Crash::Cut)),
+    ]
+}
+
+/// The disk fills up, and is emptied again.
+fn full_disk() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => some(),
+        2 => Just(Op::Checkpoint),
+        5 => (0..3u8).prop_map(Op::Fill),
+        3 => Just(Op::Free),
+        1 => die(),
+    ]
+}
+
+/// The power goes when all of the log is on the disk and half of the index.
+fn torn_pages() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => bulk(),
+        3 => Just(Op::Sync),
+        1 => (0..6u8).prop_map(Op::WriteBack),
+        2 => outcomes(),
+    ]
+}
+
+/// Syncs fail, pages are lost, and processes die without knowing.
+fn failed_syncs() -> impl Strategy<Value = Op> {
+    use Point::*;
+    const POINTS: &[Point] = &[SyncReturned, SyncFailed, SyncNoted, IndexSuspect];
+    let call = prop_oneof![2 => Just(Call::Msync), 1 => Just(Call::Fsync)];
+    let fail = (call, 0..2u8).prop_map(|(call, after)| Fail { call, after, errno: 5, times: 1 });
+    prop_oneof![
+        4 => put(),
+        1 => bulk(),
+        3 => fail.prop_map(Op::Fail),
+        3 => Just(Op::Sync),
+        1 => Just(Op::Checkpoint),
+        2 => crash().prop_map(Op::Evict),
+        2 => crash().prop_map(|how| Op::Die { how, recovery: Recovery::default() }),
+        1 => die_at(POINTS, crash()),
+    ]
+}
+
+/// A process is killed in the middle of a commit.
+fn kills() -> impl Strategy<Value = Op> {
+    use Point::*;
+    const POINTS: &[Point] = &[
+        SpaceReserved,
+        AppendRecord,
+        AppendLast,
+        RecordKeyed,
+        RecordFilled,
+        AppendMarked,
+        ApplySlot,
+        SlotPrev,
+        SlotNew,
+        SlotInserted,
+        PublishCounted,
+        PublishDone,
+        SegmentRenamed,
+    ];
+    prop_oneof![
+        2 => put(),
+        3 => batch(),
+        1 => bulk(),
+        3 => die_at(POINTS, prop_oneof![3 => Just(Crash::Kill), 1 => Just(Crash::Cut)]),
+    ]
+}
+
+/// A recovery is cut short, and so is the recovery of that.
+fn recoveries() -> impl Strategy<Value = Op> {
+    use Point::*;
+    const POINTS: &[Point] = &[
+        SealRemoved,
+        SealCleared,
+        SealReplaced,
+        SealBegun,
+        SegmentCreated,
+        SegmentHeaded,
+        SegmentSynced,
+        SegmentRenamed,
+        SegmentDurable,
+        RestoreNumbered,
+        RestoreSwitched,
+        SettlePage,
+        RestoreSettled,
+        RestoreSynced,
+        RestoreReplayed,
+        RestoreDurable,
+        ReplayRecord,
+    ];
+    let at = (proptest::sample::select(POINTS), crash());
+    let crashes = vec(at.prop_map(|(at, how)| (When::At(at, 1), how)), 1..4);
+    let die = (crash(), crashes).prop_map(|(how, crashes)| Op::Die {
+        how,
+        recovery: Recovery { crashes, ..Recovery::default() },
+    });
+    prop_oneof![3 => put(), 1 => Just(Op::Sync), 1 => (0..40u8).prop_map(Op::WriteBack), 4 => die]
+}
+
+/// Tables come and go.
+fn tables_again() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        2 => put(),
+        3 => (1..TABLES).prop_map(Op::CreateTable),
+        2 => (1..TABLES).prop_map(Op::DropTable),
+    ]
+}
