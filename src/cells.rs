@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use crate::faults::{Bug, Point, planted, reach};
+use crate::format::checkpoint::Newest;
 use crate::format::directory::Cell;
 use crate::format::meta::{Counters, SPLITTING, SYNC_FAILED, cell};
 use crate::sys::Region;
@@ -104,11 +105,16 @@ impl Cells {
 
     /// Position of the newest durable checkpoint.
     pub(crate) fn checkpoint(&self) -> u64 {
-        self.word(cell::CHECKPOINT).load(Acquire)
+        self.newest_checkpoint().position()
     }
 
-    pub(crate) fn set_checkpoint(&self, position: u64) {
-        self.word(cell::CHECKPOINT).store(position, Release);
+    /// The newest durable checkpoint: its position, and the file that holds it.
+    pub(crate) fn newest_checkpoint(&self) -> Newest {
+        Newest(self.word(cell::CHECKPOINT).load(Acquire))
+    }
+
+    pub(crate) fn set_checkpoint(&self, to: Newest) {
+        self.word(cell::CHECKPOINT).store(to.0, Release);
     }
 
     /// Readers that are not registered must be at or past this position: what only earlier ones need may be gone.

@@ -4,6 +4,7 @@
 use super::checksum::crc;
 use super::directory::{ENTRY, MAX_DEPTH};
 use super::meta::Counters;
+use super::position::ALIGN;
 use super::{PAGE, StoreId, VERSION, set, u32_at, u64_at};
 
 /// Offset of the directory in the file.
@@ -34,6 +35,40 @@ pub(crate) struct CheckpointHeader {
     pub(crate) body_crc: u32,
     /// Rows that follow the directory, one for each segment.
     pub(crate) rows: u32,
+}
+
+/// Which checkpoint is the newest durable one, in one word: its position, and in the low bits 1 for the first file or 2 for the
+/// second. Two may have one position: then only the file tells them apart. Earlier releases, which had no such two, left 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Newest(pub(crate) u64);
+
+impl Newest {
+    const FILE: u64 = ALIGN - 1;
+
+    pub(crate) fn new(position: u64, name: &str) -> Newest {
+        let file = NAMES.iter().zip(1..).find(|(other, _)| **other == name);
+        Newest(position | file.map_or(0, |(_, number)| number))
+    }
+
+    pub(crate) fn position(self) -> u64 {
+        self.0 & !Self::FILE
+    }
+
+    /// The name of the file; None if that is not known.
+    pub(crate) fn name(self) -> Option<&'static str> {
+        let number = usize::try_from(self.0 & Self::FILE).ok()?;
+        NAMES.get(number.checked_sub(1)?).copied()
+    }
+
+    /// A checkpoint at `position` in the file `name` can be the one.
+    pub(crate) fn can_be(self, position: u64, name: &str) -> bool {
+        position == self.position() && self.name().is_none_or(|own| own == name)
+    }
+
+    /// The word is one that a writer stores.
+    pub(crate) fn is_valid(self) -> bool {
+        self.0 & Self::FILE <= NAMES.len() as u64
+    }
 }
 
 impl CheckpointHeader {

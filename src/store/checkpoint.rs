@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::StoreId;
-use crate::format::checkpoint::{BODY, CheckpointHeader, HEADER, NAMES, ROW_WORDS};
+use crate::format::checkpoint::{BODY, CheckpointHeader, HEADER, NAMES, Newest, ROW_WORDS};
 use crate::format::checksum::crc;
 use crate::format::meta::Counters;
 use crate::index::Captured;
@@ -42,17 +42,17 @@ impl Engine {
         if planted(Bug::LateDirectory) {
             captured = half.lock().editor.capture(&self.index)?;
         }
-        let newest = self.cells.checkpoint();
+        let newest = self.cells.newest_checkpoint();
         let rows = rows.as_flattened();
         let result = write(&*self.disk, &self.superblock.id, &captured, rows, counters, newest);
-        if let Err(error) = result {
+        let written = result.or_else(|error| {
             // A failed sync of the file leaves it in doubt, but the other one stands.
             if matches!(error, Error::Io { op: "sync", .. }) {
                 self.poison(half);
             }
-            return Err(error);
-        }
-        self.cells.set_checkpoint(counters.position);
+            Err(error)
+        })?;
+        self.cells.set_checkpoint(written);
         half.durable_sequence.store(captured.sequence, Relaxed);
         reach(Point::CheckpointSet);
         half.lock().editor.release(&self.index, &captured)?;
@@ -127,29 +127,29 @@ impl Engine {
     }
 }
 
-/// The file that does not hold the newest durable checkpoint, which is the one at position `newest`.
+/// The file that does not hold the newest durable checkpoint.
 ///
-/// It may hold a later one, whose writer failed or died before that was durable, or be torn. If the one at `newest` is the
+/// It may hold a later one, whose writer failed or died before that was durable, or be torn. If the newest is the
 /// damaged one, the other is all there is and stays.
-fn target(disk: &dyn Disk, id: &StoreId, newest: u64) -> Result<&'static str> {
+fn target(disk: &dyn Disk, id: &StoreId, newest: Newest) -> Result<&'static str> {
     let [a, b] = NAMES;
     let first = open(disk, id, a)?;
     let keep_first = match open(disk, id, b)? {
         None => first.is_some(),
-        Some(_) => first.is_some_and(|(_, header)| header.counters.position == newest),
+        Some(_) => first.is_some_and(|(_, header)| newest.can_be(header.counters.position, a)),
     };
     Ok(if keep_first != planted(Bug::CheckpointInPlace) { b } else { a })
 }
 
-/// Writes a checkpoint over the older of the two, header last, and makes it durable.
+/// Writes a checkpoint over the older of the two, header last, and makes it durable. Returns the word for it.
 pub(super) fn write(
     disk: &dyn Disk,
     id: &StoreId,
     captured: &Captured,
     rows: &[u64],
     counters: Counters,
-    newest: u64,
-) -> Result<()> {
+    newest: Newest,
+) -> Result<Newest> {
     let name = target(disk, id, newest)?;
     let words = [&captured.entries, rows].concat();
     let body: &[u8] = bytemuck::cast_slice(&words);
@@ -163,7 +163,18 @@ pub(super) fn write(
         rows: u32::try_from(rows.len() / ROW_WORDS)
             .expect("a checkpoint with that many segments would not fit"),
     };
-    put(disk, name, &header, body)
+    put(disk, name, &header, body)?;
+    Ok(Newest::new(counters.position, name))
+}
+
+/// The word for a checkpoint that one of the files holds.
+pub(super) fn word(disk: &dyn Disk, header: &CheckpointHeader) -> Result<Newest> {
+    for name in NAMES {
+        if open(disk, &header.id, name)?.is_some_and(|(_, found)| found == *header) {
+            return Ok(Newest::new(header.counters.position, name));
+        }
+    }
+    Ok(Newest(header.counters.position))
 }
 
 /// Writes a checkpoint over itself, the same bytes, and makes it durable: after a failed sync it may be in the page cache alone,

@@ -44,7 +44,7 @@ pub(super) fn record(cells: &Cells, counters: Counters) -> Clean {
         directory: cells.directory().0,
         watermark: cells.watermark(),
         sequence: cells.sequence(),
-        checkpoint: cells.checkpoint(),
+        checkpoint: cells.newest_checkpoint().0,
         counted: cells.counted(),
     }
 }

@@ -7,7 +7,7 @@ use crate::cells::Cells;
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
-use crate::format::checkpoint::NAMES as CHECKPOINTS;
+use crate::format::checkpoint::{NAMES as CHECKPOINTS, Newest};
 use crate::format::index;
 use crate::format::meta::{BYTES, Counters, Superblock};
 use crate::format::segment::{self, HEADER};
@@ -166,7 +166,9 @@ fn create_index(
     for name in CHECKPOINTS {
         new_file(disk, name, crate::format::PAGE)?;
     }
-    checkpoint::write(disk, &superblock.id, &captured, &[], counters, 0)?;
+    let newest = Newest::default();
+    let written = checkpoint::write(disk, &superblock.id, &captured, &[], counters, newest)?;
+    cells.set_checkpoint(written);
     Ok(counters)
 }
 
@@ -174,7 +176,6 @@ fn create_index(
 fn describe(cells: &Cells, counters: Counters) {
     cells.publish(&counters);
     cells.set_durable(counters.position);
-    cells.set_checkpoint(counters.position);
     cells.set_counted(counters.position);
     clean::store(cells.region(), &clean::record(cells, counters).encode());
 }

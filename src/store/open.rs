@@ -8,6 +8,7 @@ use crate::cells::Cells;
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
+use crate::format::checkpoint::Newest;
 use crate::format::hash::Hasher;
 use crate::format::meta::{BYTES, Clean};
 use crate::format::{PAGE, index as index_format};
@@ -186,7 +187,7 @@ impl Engine {
         cells.set_directory(crate::format::directory::Cell(clean.directory));
         cells.set_watermark(clean.watermark);
         cells.set_sequence(clean.sequence);
-        cells.set_checkpoint(clean.checkpoint);
+        cells.set_checkpoint(Newest(clean.checkpoint));
         cells.set_durable(counters.position);
         cells.set_suspect(false);
         if cells.horizon() > counters.position {

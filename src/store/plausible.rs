@@ -68,12 +68,12 @@ impl Engine {
     /// The checkpoint that the cells name is in one of the two files, and the cells have come further than both.
     fn check_against_checkpoints(&self) -> Result<()> {
         let cells = &self.cells;
-        let position = cells.checkpoint();
+        let named = cells.newest_checkpoint();
         let (mut found, mut newest) = (false, None::<(&str, u64, u32)>);
         for name in crate::format::checkpoint::NAMES {
             match checkpoint::header(&*self.disk, &self.superblock.id, name)? {
                 Some(header) => {
-                    found |= header.counters.position == position;
+                    found |= named.can_be(header.counters.position, name);
                     if newest.is_none_or(|(_, sequence, _)| header.sequence > sequence) {
                         newest = Some((name, header.sequence, header.watermark));
                     }
@@ -81,7 +81,7 @@ impl Engine {
                 // It may be this one that is meant: to go on does not take it, and the next checkpoint replaces it.
                 None => {
                     let held = held(&*self.disk, &self.superblock.id, name)?;
-                    found |= !matches!(held, Held::Blank);
+                    found |= !matches!(held, Held::Blank) && named.can_be(named.position(), name);
                 }
             }
         }
@@ -96,7 +96,7 @@ impl Engine {
         }
         let used_enough = used >= least;
         self.require(&[
-            (cell::CHECKPOINT, position, found, "the position of a checkpoint"),
+            (cell::CHECKPOINT, named.0, found && named.is_valid(), "the position of a checkpoint"),
             (
                 cell::SEQUENCE,
                 captured,

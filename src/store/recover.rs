@@ -71,7 +71,7 @@ impl Engine {
         self.check_all_mappings()?;
         self.check_durable(end, next, stop)?;
         reach(Point::RestoreLoaded);
-        self.cells.set_checkpoint(counters.position);
+        self.cells.set_checkpoint(checkpoint::word(&*self.disk, &header)?);
         // Nobody reads, and what was removed was so after this checkpoint or an earlier one.
         self.cells.set_horizon(counters.position);
         let suspect = self.cells.suspect();

@@ -1,6 +1,7 @@
 //! Making the index smaller once most keys are gone: pages are merged, moved to the front of the file, and its end given back.
 
 use crate::error::Result;
+use crate::format::meta::Counters;
 use crate::format::page::{LINE_SLOTS, LINES};
 use crate::index::Tidied;
 
@@ -84,7 +85,9 @@ impl Engine {
                 compactor.tidying = (!tidied.is_done()).then_some(Tidying::Moving(tidied, limit));
             }
         }
-        writer.counters.pages = writer.editor.live();
+        // A successor must not count more pages than the file has once its end is given back.
+        let counters = Counters { pages: writer.editor.live(), ..writer.counters };
+        self.publish(&mut writer, counters);
         Ok(true)
     }
 

@@ -43,7 +43,7 @@ impl Scope<'_> {
             (cell::COMMITTED as u64, clean.counters.position, self.at),
             (cell::DIRECTORY as u64, clean.directory, cells.directory().0),
             (cell::DURABLE as u64, clean.counters.position, cells.durable()),
-            (cell::CHECKPOINT as u64, clean.checkpoint, cells.checkpoint()),
+            (cell::CHECKPOINT as u64, clean.checkpoint, cells.newest_checkpoint().0),
             (cell::SEQUENCE as u64, clean.sequence, cells.sequence()),
             (cell::WATERMARK as u64, u64::from(clean.watermark), u64::from(cells.watermark())),
         ];

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use crate::error::Result;
-use crate::format::checkpoint::NAMES;
+use crate::format::checkpoint::{CheckpointHeader, NAMES};
 use crate::format::meta::cell;
+use crate::format::position::ALIGN;
 use crate::index::Captured;
 
 use super::super::checkpoint::{Held, held};
@@ -14,20 +15,31 @@ impl Scope<'_> {
     /// Checks both files, and returns the newest durable checkpoint. Nobody writes meanwhile.
     pub(super) fn check_checkpoints(&self, findings: &mut Findings) -> Result<Option<Fallback>> {
         let engine = self.engine;
-        let position = engine.cells.checkpoint();
-        let mut newest = None;
-        let mut blank = None;
+        let named = engine.cells.newest_checkpoint();
+        let position = named.position();
+        let mut newest = None::<(&str, CheckpointHeader, Captured)>;
+        let (mut blank, mut ambiguous) = (None, !named.is_valid());
         let mut damaged = Vec::new();
         for name in NAMES {
             match held(&*engine.disk, &engine.superblock.id, name)? {
-                Held::Whole(header, captured) if header.counters.position == position => {
-                    newest = Some((name, header, captured));
+                Held::Whole(header, captured) if named.can_be(header.counters.position, name) => {
+                    let other = newest.as_ref().map(|(_, header, _)| header.sequence);
+                    // A store of an earlier release never had two of one position.
+                    ambiguous |= other.is_some_and(|other| other != header.sequence);
+                    if other.is_none_or(|other| other < header.sequence) {
+                        newest = Some((name, header, captured));
+                    }
                 }
                 Held::Damaged(offset) => damaged.push((name, offset)),
                 Held::Absent => damaged.push((name, 0)),
                 Held::Blank => blank = Some(name),
                 Held::Whole(..) => {}
             }
+        }
+        if ambiguous {
+            let offset = cell::CHECKPOINT as u64;
+            let expected = "the file of the newest checkpoint";
+            findings.add(engine.file("meta"), offset, expected, named.0 % ALIGN);
         }
         // A writer that died may have left the other one torn; one that closed the store has not.
         if newest.is_none() || self.clean {

@@ -37,8 +37,8 @@ pub(super) struct Totals {
 pub(super) struct Unled {
     /// Places of the records, with the page that should lead there, oldest first.
     places: Vec<(u64, Option<u32>)>,
-    newest: u64,
-    is_put: bool,
+    /// The newest of the key's tombstones that readers who hold nothing were told to be after.
+    buried: u64,
 }
 
 impl Scope<'_> {
@@ -52,10 +52,13 @@ impl Scope<'_> {
         let mut totals = Totals::default();
         self.walk_log(findings, &mut totals, &mut |record, totals, findings| {
             self.check_record(record, totals, findings)?;
-            match fallback.filter(|fallback| record.position() < fallback.position) {
-                Some(fallback) => self.check_kept_record(record, fallback, pages, totals, findings),
-                None => Ok(()),
+            if let Some(fallback) = fallback.filter(|it| record.position() < it.position) {
+                self.check_kept_record(record, fallback, pages, totals, findings)?;
             }
+            if !record.is_put() && record.position() < self.engine.cells.horizon() {
+                totals.bury(record);
+            }
+            Ok(())
         })?;
         self.check_unled(&mut totals, findings)?;
         Ok(totals)
@@ -296,12 +299,11 @@ impl Scope<'_> {
     /// No slot leads to a key whose tombstone is buried, which readers that hold nothing were told before. Any other key to
     /// which none does is lost.
     fn check_unled(&self, totals: &mut Totals, findings: &mut Findings) -> Result<()> {
-        let horizon = self.engine.cells.horizon();
         for unled in std::mem::take(&mut totals.unled).into_values() {
-            if !unled.is_put && unled.newest < horizon {
-                continue;
-            }
             for (position, page) in unled.places {
+                if position <= unled.buried {
+                    continue;
+                }
                 match self.log.record(position) {
                     Ok(record) => self.report_lost(&record, page, None, findings),
                     Err(error) => findings.absorb(error)?,
@@ -334,13 +336,18 @@ impl Totals {
     /// No slot leads to a record.
     fn miss(&mut self, record: &Record<'_>, page: Option<u32>) {
         let key = (record.header().table, record.key().to_vec());
-        let unled =
-            self.unled.entry(key).or_insert(Unled { places: Vec::new(), newest: 0, is_put: false });
-        if unled.newest != record.position() {
-            unled.places.push((record.position(), page));
+        let unled = self.unled.entry(key).or_insert(Unled { places: Vec::new(), buried: 0 });
+        unled.places.push((record.position(), page));
+    }
+
+    /// A tombstone that may be buried: no slot leads to the key's records up to it.
+    fn bury(&mut self, record: &Record<'_>) {
+        if !self.unled.is_empty() {
+            let key = (record.header().table, record.key().to_vec());
+            if let Some(unled) = self.unled.get_mut(&key) {
+                unled.buried = record.position();
+            }
         }
-        unled.newest = record.position();
-        unled.is_put = record.is_put();
     }
 }
 
