@@ -19,6 +19,8 @@ mod points;
 mod quiet;
 #[path = "model/seeds.rs"]
 mod seeds;
+#[path = "model/space.rs"]
+mod space;
 #[path = "model/state.rs"]
 mod state;
 #[path = "model/tally.rs"]
@@ -54,6 +56,12 @@ fn themes_of(bug: Bug) -> [Theme; 2] {
         RetryAfterEio | TrustAfterEio | SkipRedirty => Theme::FailedSyncs,
         SameEpoch | UnlinkBeforeReplace | CreateInPlace | SettleUnsynced => Theme::Recoveries,
         ReuseTableNumber => Theme::Tables,
+        UnlinkBeforeCheckpoint
+        | SkipHorizon
+        | IgnoreMarks
+        | BuryVolatile
+        | BuryEarly
+        | RelocateAsNew => Theme::Space,
         _ => Theme::TornPages,
     };
     [Theme::Everything, own]

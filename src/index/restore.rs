@@ -31,11 +31,11 @@ impl Index {
     }
 
     /// Makes the directory of a checkpoint the live one, in pages that no checkpoint names.
-    pub(crate) fn restore(&self, captured: &Captured) -> Result<()> {
+    /// No checkpoint has a number above `least`.
+    pub(crate) fn restore(&self, captured: &Captured, least: u64) -> Result<()> {
         self.cells.set_watermark(captured.watermark);
         // Another number than any page was born under before, by this or an earlier attempt to recover; within reason, since
         // after a power cut the cell may hold anything.
-        let least = captured.sequence;
         let left = self.cells.sequence().clamp(least, least.saturating_add(1 << 32));
         self.cells.set_sequence(left.saturating_add(1));
         self.cells.end_split();

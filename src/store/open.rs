@@ -60,7 +60,7 @@ impl Engine {
         reach(Point::OpenBrought);
         engine.cells.publish(&recovered.counters);
         engine.cells.set_counted(recovered.counters.position);
-        engine.learn_used()?;
+        engine.learn_used(recovered.tail.segment)?;
         engine.index.assume_reserved();
         reach(Point::OpenPublished);
         engine.cells.set_life(life);

@@ -78,7 +78,13 @@ impl Engine {
         // From here to the end no one may take the cells for what a writer left.
         self.cells.set_failed();
         reach(Point::RestoreDoubted);
-        self.index.restore(&captured)?;
+        // Of one that was never whole there may be a header.
+        let mut least = captured.sequence;
+        for name in NAMES {
+            let other = checkpoint::header(&*self.disk, &id, name)?;
+            least = least.max(other.map_or(0, |header| header.sequence));
+        }
+        self.index.restore(&captured, least)?;
         reach(Point::RestoreSwitched);
         if !planted(Bug::SkipSettle) {
             self.settle(end)?;

@@ -30,8 +30,12 @@ pub(super) fn open_usage(disk: &dyn Disk, id: &StoreId, access: Access) -> Resul
         Err(e) => return Err(Error::io("open", path, e)),
     };
     let mut header = [0; USAGE_HEADER];
-    let read = file.read_at(&mut header, 0);
-    if read.is_err() || !is_header(&header, id) {
+    match file.read_at(&mut header, 0) {
+        // Cut short: what is missing is zeros.
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => header.fill(0),
+        result => result.map_err(|e| Error::io("read", &path, e))?,
+    }
+    if !is_header(&header, id) {
         return Err(Error::corrupt(
             path,
             0,
@@ -135,11 +139,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Learns from the headers of segments where the ones before them end, as far as that is not known.
-    pub(super) fn learn_used(&self) -> Result<()> {
-        let numbers = self.log.numbers()?;
-        let pin = Pin::new();
-        let log = self.log.view(&pin);
+    /// Learns from the headers of segments up to the `last` where the ones before them end, as far as that is not known.
+    pub(super) fn learn_used(&self, last: u64) -> Result<()> {
+        let mut numbers = self.log.numbers()?;
+        // What a batch that was given up has left after the end may be replaced.
+        numbers.retain(|number| *number <= last);
+        let (log, pin) = (self.fresh_log(), Pin::new());
+        let log = log.view(&pin);
         for pair in numbers.windows(2) {
             let [number, next] = [pair[0], pair[1]];
             if self.usage.used(number).is_none() {

@@ -18,7 +18,7 @@ type Done = (Batch, Result<Position>, bool);
 
 impl World {
     /// Nothing is in doubt, and nothing that is to come makes it so.
-    fn calm(&self) -> bool {
+    pub(crate) fn calm(&self) -> bool {
         self.maybes.is_empty() && !self.faulty && !self.full && !self.poisoned
     }
 
@@ -107,7 +107,7 @@ impl World {
     }
 }
 
-fn commit(store: &Store, tables: &[Option<Table>], ops: &Batch) -> Result<Position> {
+pub(crate) fn commit(store: &Store, tables: &[Option<Table>], ops: &Batch) -> Result<Position> {
     let mut batch = store.batch();
     for (table, key, value) in ops {
         let key = &keys()[usize::from(*key)];

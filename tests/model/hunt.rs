@@ -17,10 +17,11 @@ pub(crate) enum Theme {
     Kills,
     Recoveries,
     Tables,
+    Space,
 }
 
 impl Theme {
-    pub(crate) const ALL: [Theme; 10] = {
+    pub(crate) const ALL: [Theme; 11] = {
         use Theme::*;
         [
             Everything,
@@ -33,6 +34,7 @@ impl Theme {
             Kills,
             Recoveries,
             Tables,
+            Space,
         ]
     };
 }

@@ -15,6 +15,7 @@ mod outcome;
 mod points;
 mod quiet;
 mod seeds;
+mod space;
 mod state;
 mod tally;
 mod themes;

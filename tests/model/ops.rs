@@ -94,8 +94,22 @@ pub(crate) enum Op {
     },
     /// A look at the store from outside when it comes to a point.
     Look(At),
+    /// So many steps of compaction, of so many bytes each; 0 for all that there are.
+    Compact {
+        budget: u32,
+        steps: u8,
+    },
+    /// Lookups of all keys without a snapshot, and in the middle of one of them a commit and all of compaction.
+    Overtake {
+        times: u16,
+        batch: Batch,
+    },
     /// Take a snapshot and keep it.
     Snapshot,
+    /// Take a snapshot through the read-only handle and keep it.
+    SnapshotThere,
+    /// Compare the snapshots and drop them.
+    LetGo,
     /// Open a read-only handle and keep it.
     Reader,
     /// Compare everything.
@@ -134,11 +148,20 @@ pub(crate) struct Shape {
     pub(crate) mask: u64,
     pub(crate) verify_on_read: bool,
     pub(crate) seed: u64,
+    /// Records move before they are so many bytes behind the end of the log.
+    pub(crate) age: u64,
 }
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { segment: 4096, interval: 8192, mask: u64::MAX, verify_on_read: false, seed: 1 }
+        Shape {
+            segment: 4096,
+            interval: 8192,
+            mask: u64::MAX,
+            verify_on_read: false,
+            seed: 1,
+            age: u64::MAX,
+        }
     }
 }
 
@@ -154,13 +177,15 @@ pub(super) fn shape() -> impl Strategy<Value = Shape> {
     ];
     let interval = prop_oneof![3 => Just(8192), 2 => Just(1 << 30), 1 => Just(2048)];
     let segment = prop_oneof![4 => Just(4096), 1 => Just(8192), 1 => Just(65_536)];
-    (segment, interval, mask, any::<bool>(), any::<u16>()).prop_map(
-        |(segment, interval, mask, verify_on_read, seed)| Shape {
+    let age = prop_oneof![3 => Just(u64::MAX), 1 => Just(1 << 15), 1 => Just(1 << 18)];
+    (segment, interval, mask, any::<bool>(), any::<u16>(), age).prop_map(
+        |(segment, interval, mask, verify_on_read, seed, age)| Shape {
             segment,
             interval,
             mask,
             verify_on_read,
             seed: u64::from(seed),
+            age,
         },
     )
 }

@@ -118,6 +118,13 @@ impl State {
         self.data.retain(|(of, _), _| *of != table);
     }
 
+    /// Live bytes that a store of this state may have: a record that was moved carries its version as well.
+    pub(crate) fn may_take(&self, live_bytes: u64) -> bool {
+        let plain = self.live_bytes();
+        let records = self.data.len() + 2 * self.tables.len() + usize::from(self.numbered);
+        live_bytes % 16 == 0 && (plain..=plain + 16 * records as u64).contains(&live_bytes)
+    }
+
     /// Bytes of the records that hold the values, and the catalogue of tables.
     pub(crate) fn live_bytes(&self) -> u64 {
         let align = |bytes: usize| bytes.next_multiple_of(16);

@@ -54,6 +54,7 @@ fn themes() -> Vec<(Vec<Op>, Ops)> {
         (tables, kills().boxed()),
         (vec![], recoveries().boxed()),
         (vec![], tables_again().boxed()),
+        (space_begins(), space().boxed()),
     ]
 }
 
@@ -128,6 +129,9 @@ fn anything() -> impl Strategy<Value = Op> {
         1 => (amid(), batches()).prop_map(|(at, batches)| Op::Amid { at, batches }),
         1 => point().prop_map(Op::Look),
         2 => Just(Op::Snapshot),
+        1 => Just(Op::SnapshotThere),
+        1 => Just(Op::LetGo),
+        2 => compact(),
         1 => Just(Op::Reader),
         1 => Just(Op::Check),
         3 => (0..40u8).prop_map(Op::WriteBack),
@@ -280,5 +284,65 @@ fn tables_again() -> impl Strategy<Value = Op> {
         2 => put(),
         3 => (1..TABLES).prop_map(Op::CreateTable),
         2 => (1..TABLES).prop_map(Op::DropTable),
+    ]
+}
+
+fn compact() -> impl Strategy<Value = Op> {
+    let steps = prop_oneof![1 => Just(0u8), 1 => 1..30u8];
+    let budget = prop_oneof![Just(256u32), Just(4096), Just(1 << 20)];
+    (budget, steps).prop_map(|(budget, steps)| Op::Compact { budget, steps })
+}
+
+/// Segments full of what is dead, and tombstones in the oldest one that is left.
+fn space_begins() -> Vec<Op> {
+    let bulk = |seed| Op::Bulk { table: 0, first: 0, count: 60, value: Val::new(seed, 20) };
+    vec![bulk(1), bulk(2)]
+}
+
+/// Keys are overwritten and deleted, space comes back, and writers die in the middle of it.
+fn space() -> impl Strategy<Value = Op> {
+    use Point::*;
+    const POINTS: &[Point] = &[
+        CompactMoved,
+        CompactDrained,
+        CompactHorizon,
+        CompactReleased,
+        CompactBuried,
+        CompactSettled,
+        CompactUnlinked,
+        CompactForgotten,
+        CompactRemoved,
+        TidyAnnounced,
+        TidyLed,
+        TrimLowered,
+        CheckpointHeaded,
+        CheckpointSet,
+    ];
+    let few = || (0..60u16, value());
+    let delete = (0..60u16).prop_map(|key| Op::Delete { table: 0, key });
+    let deletes = (0..60u16, 1..60u16).prop_map(|(first, count)| Op::Batch {
+        ops: (first..first + count).map(|key| (0, key % 60, None)).collect(),
+        immediate: false,
+    });
+    let put = few().prop_map(|(key, value)| Op::Put { table: 0, key, value, how: How::Plain });
+    let one = (0..60u16, proptest::option::weighted(0.5, value()));
+    let batch = vec(one.prop_map(|(key, value)| (0, key, value)), 1..8);
+    let overtake = (1..60u16, batch).prop_map(|(times, batch)| Op::Overtake { times, batch });
+    prop_oneof![
+        3 => put,
+        2 => some(),
+        2 => delete,
+        2 => deletes,
+        5 => compact(),
+        2 => overtake,
+        2 => Just(Op::Snapshot),
+        1 => Just(Op::Reader),
+        1 => Just(Op::SnapshotThere),
+        1 => Just(Op::LetGo),
+        1 => Just(Op::Sync),
+        1 => Just(Op::Checkpoint),
+        1 => (0..40u8).prop_map(Op::WriteBack),
+        2 => outcomes(),
+        2 => die_at(POINTS, crash()),
     ]
 }

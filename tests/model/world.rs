@@ -72,6 +72,7 @@ impl World {
             .checkpoint_interval(self.shape.interval)
             .hash_mask(self.shape.mask)
             .verify_on_read(self.shape.verify_on_read)
+            .rigged_age(self.shape.age)
             .background(false);
         options
     }
@@ -139,6 +140,10 @@ impl World {
             Op::Amid { at, batches } => self.checkpoint_amid(*at, batches),
             Op::Lookup { times, batches } => self.lookup(*times, batches),
             Op::Look(at) => self.look(*at),
+            Op::Compact { budget, steps } => self.compact(*budget, *steps),
+            Op::Overtake { times, batch } => self.overtake(*times, batch),
+            Op::SnapshotThere => self.snapshot_there(),
+            Op::LetGo => self.check_snapshots(),
             Op::Snapshot => {
                 let snapshot = self.store().snapshot().expect("a snapshot");
                 if self.maybes.is_empty() {

@@ -1,0 +1,108 @@
+//! Compaction in the life of a store: it changes nothing that anyone sees, whenever it is cut short.
+
+use super::between::commit;
+use super::ops::Batch;
+use super::state::{TABLES, Val, keys};
+use super::world::World;
+use super::{check, points};
+use mapstone::sim::Point;
+
+/// Far more steps than any story has work for.
+const ENDLESS: u32 = 20_000;
+
+impl World {
+    /// Steps of compaction, and what is known after them.
+    pub(crate) fn compact(&mut self, budget: u32, steps: u8) {
+        let mut left = if steps == 0 { ENDLESS } else { u32::from(steps) };
+        loop {
+            let step = self.store().compact_step(u64::from(budget));
+            if self.dead() {
+                return;
+            }
+            self.moved_on();
+            match step {
+                Ok(step) if step.done => {
+                    let held = self.snapshots.is_empty() && !self.faulty;
+                    assert!(!held || step.held == 0, "nobody holds anything: {step:?}");
+                    return;
+                }
+                Ok(_) => {}
+                Err(error) => return self.allow_more(&error),
+            }
+            left -= 1;
+            if left == 0 {
+                return assert!(steps != 0, "compaction never ends");
+            }
+        }
+    }
+
+    /// Only one who was refused before may be refused without a new reason.
+    fn allow_more(&mut self, error: &mapstone::Error) {
+        if !self.poisoned || !matches!(error, mapstone::Error::Poisoned) {
+            self.allow(error);
+        }
+    }
+
+    /// A commit that changes nothing, or one that completes what was in doubt.
+    fn moved_on(&mut self) {
+        let position = self.store().position().as_u64();
+        if position == self.history.last().map_or(0, |(end, _)| *end) {
+            return;
+        }
+        if !self.maybes.is_empty() {
+            let actual = self.content();
+            if let Some(state) = self.maybes.iter().find(|state| check::is(&actual, state)).cloned()
+            {
+                self.history.push((position, state));
+                self.maybes.clear();
+                return;
+            }
+        }
+        let same = self.last().clone();
+        self.history.push((position, same));
+        // The next write of the handle has cleared what was in doubt.
+        self.maybes.clear();
+    }
+
+    /// Looks all keys up without a snapshot; in the middle of one lookup a batch is committed, and all is compacted.
+    pub(crate) fn overtake(&mut self, times: u16, batch: &Batch) {
+        if self.armed.is_some() || !self.calm() || self.shape.interval < 1 << 30 {
+            return;
+        }
+        let batch: Batch =
+            batch.iter().map(|(table, key, value)| (self.existing(*table), *key, *value)).collect();
+        let tables: Vec<_> = (0..TABLES).map(|table| self.table(table)).collect();
+        let (before, store) = (self.last().clone(), self.store().clone());
+        let mut after = before.clone();
+        batch.iter().for_each(|(table, key, value)| after.set(*table, *key, *value));
+        let done = std::rc::Rc::new(std::cell::Cell::new(false));
+        let flag = std::rc::Rc::clone(&done);
+        points::act_at((Point::LookupEntered, times), move || {
+            commit(&store, &tables, &batch).expect("space");
+            store.compact(|_| true).expect("space");
+            flag.set(true);
+        });
+        for (number, key) in (0..).zip(keys()) {
+            let value = self.store().get(key).expect("get").map(|value| Val::of(&value));
+            let of = |state: &super::state::State| state.data.get(&(0, number)).copied();
+            assert!(
+                value == of(&before) || done.get() && value == of(&after),
+                "get of key {number}"
+            );
+        }
+        points::forget_act();
+        if done.get() {
+            let position = self.store().position().as_u64();
+            self.history.push((position, after));
+        }
+    }
+
+    /// A snapshot that another process would hold.
+    pub(crate) fn snapshot_there(&mut self) {
+        let Some(reader) = &self.reader else { return };
+        if self.maybes.is_empty() && self.armed.is_none() && !self.faulty {
+            let snapshot = reader.snapshot().expect("a snapshot");
+            self.snapshots.push((snapshot, self.last().clone()));
+        }
+    }
+}
