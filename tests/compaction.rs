@@ -5,6 +5,10 @@ use std::path::Path;
 
 use mapstone::{Options, Store};
 
+#[cfg(feature = "sim")]
+#[path = "compaction/cut_short.rs"]
+mod cut_short;
+
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn options() -> Options {
@@ -151,4 +155,30 @@ fn a_snapshot_keeps_what_it_sees() {
     assert!(done.freed > 0 && done.held == 0, "{done:?}");
     check(&store, &model);
     check(&reader, &model);
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn records_move_before_they_are_too_old() {
+    const AGE: u64 = 1 << 20;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let store = options().rigged_age(AGE).open(&path).expect("a new store");
+    let mut model = Model::new();
+    for i in 0..300 {
+        put(&store, &mut model, i, 0);
+    }
+    for round in 0..60 {
+        for i in 1000..1200 {
+            put(&store, &mut model, i, round);
+        }
+        store.compact(|_| true).expect("space");
+        let names = std::fs::read_dir(path.join("log")).expect("the log");
+        let names = names.map(|file| file.expect("a file").file_name().into_string());
+        let numbers = names.filter_map(|name| name.ok()?.parse::<u64>().ok());
+        let oldest = numbers.min().expect("a segment") << 16;
+        assert!(store.position().as_u64() - oldest < AGE + (3 << 16), "round {round}");
+    }
+    check(&store, &model);
+    assert!(store.position().as_u64() > AGE);
 }

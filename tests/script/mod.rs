@@ -35,6 +35,8 @@ pub(crate) enum Step {
     Drop(u8),
     Sync,
     Checkpoint,
+    /// Compacts to the end.
+    Compact,
     /// Closes the store and opens it again.
     Reopen,
 }
@@ -111,6 +113,7 @@ impl Script {
         let table = Some(random.table()).filter(|t| *t == 0 || state.tables.contains(t));
         let (table, key) = (table.unwrap_or(0), random.key());
         match kind {
+            _ if n >= 8 && n % 8 == 3 => Step::Compact,
             // The first steps make tables, and keys enough for splits.
             _ if n < 8 || kind < 5 => {
                 let durable = kind == 4;

@@ -55,7 +55,9 @@ impl Engine {
         let Some(oldest) = oldest else { return Ok(None) };
         // A slot holds a part of a position, so no record may fall too far behind the end of the log.
         let behind = tail.position.saturating_sub(oldest * self.superblock.segment_bytes);
-        if behind > self.oldest_allowed() {
+        // More than half of that alive would be moved round and round.
+        let allowed = self.oldest_allowed();
+        if behind > allowed && live < allowed / 2 {
             return Ok(Some(oldest));
         }
         let mut total = tail.position.saturating_sub(tail.segment * self.superblock.segment_bytes);

@@ -27,11 +27,13 @@ impl Scope<'_> {
         let Ok(numbers) = self.log.numbers() else { return };
         for number in numbers {
             let (live, bytes) = totals.usage.get(&number).copied().unwrap_or_default();
-            if let Some(found) = known.live(number).filter(|found| *found != live) {
-                let (puts, right) = (live.puts, live.puts == found.puts);
-                let (word, expected) = if right { (1, live.tombstones) } else { (0, puts) };
-                let found = if right { found.tombstones } else { found.puts };
-                self.report_usage(number, word, expected, found, findings);
+            let found = known.live(number).unwrap_or(live);
+            if found.puts != live.puts {
+                self.report_usage(number, 0, live.puts, found.puts, findings);
+            }
+            // After a power cut those that are buried are counted still.
+            if found.tombstones < live.tombstones {
+                self.report_usage(number, 1, live.tombstones, found.tombstones, findings);
             }
             let found = known.used(number).filter(|found| *found != bytes);
             if let Some(found) = found.filter(|_| last.is_none_or(|last| number < last)) {

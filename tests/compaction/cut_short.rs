@@ -1,0 +1,128 @@
+//! Compaction that ends with the process or the power, at each of its points.
+
+use mapstone::sim::{Point, SimDisk, at_points};
+use mapstone::{Options, Store};
+
+const KEYS: u32 = 9000;
+
+fn options() -> Options {
+    let mut options = Options::new();
+    options.segment_size(1 << 16).checkpoint_interval(1 << 30).background(false);
+    options
+}
+
+fn key(i: u32) -> Vec<u8> {
+    i.to_le_bytes().to_vec()
+}
+
+/// Many keys, of which nine in ten are deleted, durably.
+fn prepared(disk: &SimDisk) -> Store {
+    let store = options().open_sim(disk).expect("a new store");
+    for delete in [false, true] {
+        let mut batch = store.batch();
+        for i in (0..KEYS).filter(|i| !delete || i % 10 != 0) {
+            let done = if delete { batch.delete(key(i)) } else { batch.put(key(i), [i as u8; 9]) };
+            done.expect("short");
+        }
+        batch.commit().expect("space");
+        store.checkpoint().expect("space");
+    }
+    store
+}
+
+fn check(store: &Store, what: &str) {
+    let report = store.verify().expect("readable");
+    assert!(report.is_ok(), "{what}: {:#?}", &report.damage[..report.damage.len().min(5)]);
+    for i in 0..KEYS {
+        let value = store.get(key(i)).expect("sound");
+        assert_eq!(value.as_deref(), (i % 10 == 0).then_some(&[i as u8; 9][..]), "{what}: {i}");
+    }
+}
+
+/// Compacts until `point` is reached the n-th time; the disk of the next life.
+fn end_at(point: Point, n: u32, power: bool, seed: u64) -> Option<SimDisk> {
+    let disk = SimDisk::new(seed);
+    let store = prepared(&disk);
+    let (cut, left) = (disk.clone(), std::cell::Cell::new(n));
+    at_points(Some(Box::new(move |reached| {
+        if reached == point && left.get() > 0 {
+            left.set(left.get() - 1);
+            if left.get() == 0 {
+                cut.cut();
+            }
+        }
+    })));
+    // It may notice that the disk is gone.
+    let _ = store.compact(|_| !disk.is_cut());
+    at_points(None);
+    let reached = disk.is_cut();
+    let next = if power { disk.power_cut() } else { disk.process_kill() };
+    drop(store);
+    reached.then_some(next)
+}
+
+#[test]
+fn compaction_can_end_anywhere() {
+    use Point::*;
+    let points = [
+        TidyBuilt,
+        TidyAnnounced,
+        TidyLed,
+        TidyEnded,
+        TrimLowered,
+        TrimPunched,
+        CompactMoved,
+        CompactDrained,
+        CompactHorizon,
+        CompactReleased,
+        CompactBuried,
+        CompactSettled,
+        CompactUnlinked,
+        CompactForgotten,
+        CompactRemoved,
+        LeadEntry,
+        CheckpointBodied,
+        CheckpointHeaded,
+        CheckpointSet,
+    ];
+    for (seed, point) in (1..).zip(points) {
+        for (n, power) in [(1, false), (1, true), (2, false), (2, true), (5, true)] {
+            let what = format!("{point:?} {n} {power}");
+            let Some(disk) = end_at(point, n, power, seed) else {
+                assert!(n > 1, "{what} was not reached");
+                continue;
+            };
+            let store = options().open_sim(&disk).expect("recovery");
+            check(&store, &what);
+            store.compact(|_| true).expect("space");
+            check(&store, &what);
+            drop(store);
+            check(&options().open_sim(&disk).expect("closed"), &what);
+        }
+    }
+}
+
+/// Two checkpoints may have one position, when only compaction has been at work between them: the older one must not be taken
+/// for the newest, and the newest must not be written over.
+#[test]
+fn of_two_checkpoints_at_one_position_the_newer_stays() {
+    for seed in 0..30 {
+        let disk = SimDisk::new(seed);
+        let store = prepared(&disk);
+        store.compact(|_| true).expect("space");
+        store.put("one", "more").expect("space");
+        let cut = disk.clone();
+        at_points(Some(Box::new(move |reached| {
+            if reached == Point::CheckpointBodied {
+                cut.cut();
+            }
+        })));
+        let _ = store.checkpoint();
+        at_points(None);
+        assert!(disk.is_cut());
+        let next = disk.power_cut();
+        drop(store);
+        let store = options().open_sim(&next).expect("recovery");
+        check(&store, &format!("seed {seed}"));
+    }
+}
