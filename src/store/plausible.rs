@@ -69,13 +69,15 @@ impl Engine {
     fn check_against_checkpoints(&self) -> Result<()> {
         let cells = &self.cells;
         let named = cells.newest_checkpoint();
-        let (mut found, mut newest) = (false, None::<(&str, u64, u32)>);
+        let (mut found, mut sequence, mut newest) = (false, 0, None::<(&str, u32)>);
         for name in crate::format::checkpoint::NAMES {
             match checkpoint::header(&*self.disk, &self.superblock.id, name)? {
                 Some(header) => {
                     found |= named.can_be(header.counters.position, name);
-                    if newest.is_none_or(|(_, sequence, _)| header.sequence > sequence) {
-                        newest = Some((name, header.sequence, header.watermark));
+                    sequence = sequence.max(header.sequence);
+                    // A later one may be torn, and then a power cut would not fall back on it.
+                    if named.can_be(header.counters.position, name) {
+                        newest = Some((name, header.watermark));
                     }
                 }
                 // It may be this one that is meant: to go on does not take it, and the next checkpoint replaces it.
@@ -86,8 +88,7 @@ impl Engine {
             }
         }
         let (used, captured) = (cells.watermark(), cells.sequence());
-        let sequence = newest.map_or(0, |(_, sequence, _)| sequence);
-        let mut least = newest.map_or(0, |(_, _, watermark)| watermark);
+        let mut least = newest.map_or(0, |(_, watermark)| watermark);
         // The end of the file may have been given back since, but for what the checkpoint names.
         if let Some((name, ..)) = newest.filter(|_| used < least)
             && let Some((_, captured, _)) = load(&*self.disk, &self.superblock.id, name)?

@@ -3,7 +3,7 @@
 use mapstone::sim::{Point, SimDisk, at_points};
 use mapstone::{Options, Store};
 
-const KEYS: u32 = 9000;
+const KEYS: u32 = 24_000;
 
 fn options() -> Options {
     let mut options = Options::new();
@@ -86,7 +86,7 @@ fn compaction_can_end_anywhere() {
         CheckpointSet,
     ];
     for (seed, point) in (1..).zip(points) {
-        for (n, power) in [(1, false), (1, true), (2, false), (2, true), (5, true)] {
+        for (n, power) in [(1, false), (1, true), (3, true)] {
             let what = format!("{point:?} {n} {power}");
             let Some(disk) = end_at(point, n, power, seed) else {
                 assert!(n > 1, "{what} was not reached");
@@ -106,7 +106,7 @@ fn compaction_can_end_anywhere() {
 /// for the newest, and the newest must not be written over.
 #[test]
 fn of_two_checkpoints_at_one_position_the_newer_stays() {
-    for seed in 0..30 {
+    for seed in 0..12 {
         let disk = SimDisk::new(seed);
         let store = prepared(&disk);
         store.compact(|_| true).expect("space");

@@ -189,7 +189,7 @@ impl State {
                 self.tables.remove(table);
                 self.data.retain(|(of, _), _| of != table);
             }
-            Step::GiveUp(..) | Step::Sync | Step::Checkpoint | Step::Reopen => {}
+            Step::GiveUp(..) | Step::Sync | Step::Checkpoint | Step::Compact | Step::Reopen => {}
         }
     }
 }
@@ -263,6 +263,7 @@ impl Step {
             Step::Drop(of) => store.drop_table(TABLES[usize::from(*of)]).map(drop),
             Step::Sync => store.sync().map(drop),
             Step::Checkpoint => store.checkpoint().map(drop),
+            Step::Compact => store.compact(|_| true).map(drop),
             Step::Reopen => unreachable!("done by the caller"),
         }
     }

@@ -119,7 +119,10 @@ impl Engine {
         compactor.drained.remove(0);
         // One after the other: what a tombstone hides must be gone before the tombstone is.
         let dir = self.file("log");
-        self.disk.sync_dir("log").map_err(|e| Error::io("sync", dir, e))?;
+        self.disk.sync_dir("log").map_err(|e| {
+            self.poison(half);
+            Error::io("sync", dir, e)
+        })?;
         reach(Point::CompactRemoved);
         self.log.collect();
         Ok(bytes)
