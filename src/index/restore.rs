@@ -30,13 +30,13 @@ impl Index {
         Ok(editor)
     }
 
-    /// Makes the directory of a checkpoint the live one, in pages that no checkpoint names.
-    pub(crate) fn restore(&self, captured: &Captured) -> Result<()> {
+    /// Makes the directory of a checkpoint the live one, in pages that no checkpoint names. `last` is the greatest sequence that a
+    /// checkpoint has had.
+    pub(crate) fn restore(&self, captured: &Captured, last: u64) -> Result<()> {
         self.cells.set_watermark(captured.watermark);
         // Another number than any page was born under before, by this or an earlier attempt to recover; within reason, since
         // after a power cut the cell may hold anything.
-        let least = captured.sequence;
-        let left = self.cells.sequence().clamp(least, least.saturating_add(1 << 32));
+        let left = self.cells.sequence().clamp(last, last.saturating_add(1 << 32));
         self.cells.set_sequence(left.saturating_add(1));
         self.cells.end_split();
         reach(Point::RestoreNumbered);

@@ -72,7 +72,7 @@ impl Engine {
         // From here to the end no one may take the cells for what a writer left.
         self.cells.set_failed();
         reach(Point::RestoreDoubted);
-        self.index.restore(&captured)?;
+        self.index.restore(&captured, self.last_sequence(&header)?)?;
         reach(Point::RestoreSwitched);
         if !planted(Bug::SkipSettle) {
             self.settle(end)?;
@@ -127,6 +127,14 @@ impl Engine {
             return Err(Error::corrupt(self.file("index"), pages * PAGE, expected, pages));
         }
         Ok(())
+    }
+
+    /// The greatest sequence that a checkpoint has ever had: one whose body a power cut has torn has one, too.
+    fn last_sequence(&self, newest: &CheckpointHeader) -> Result<u64> {
+        NAMES.iter().try_fold(newest.sequence, |last, name| {
+            let header = checkpoint::header(&*self.disk, &self.superblock.id, name)?;
+            Ok(header.map_or(last, |header| last.max(header.sequence)))
+        })
     }
 
     /// Sends slots that lead past the end back to the version before (invariant I13).
