@@ -30,16 +30,26 @@ impl Engine {
         let counters = self.cells.counters().ok_or_else(|| self.no_counters())?;
         self.check_cells(&counters)?;
         reach(Point::ResumeChecked);
-        // A split that was not published yet is not in the counters, hence the count.
-        let pages = self.index.take_over()?;
+        self.index.check_directory()?;
         self.index.finish_split()?;
         reach(Point::ResumeSplit);
+        // A split that was not published yet is not in the counters.
+        let pages = self.index.count_pages()?;
+        self.cells.set_pages(pages);
         let mut editor = Editor::new(pages);
         let start = Tail { position: committed, segment: counters.segment };
-        let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        let (tail, replayed) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        if tail == start && counters.pages != pages {
+            return Err(self.index.bad_pages(format!("{}, as the counters say", counters.pages)));
+        }
+        let counters = replayed;
         reach(Point::ResumeReplayed);
         // A failed sync may have marked these pages clean (invariant I9).
         self.log.redirty(self.cells.durable(), tail.position)?;
+        // `durable` carries no checksum: the first sync goes over all log that no checkpoint vouches for, for what it says was
+        // durable and is dirty all the same.
+        self.log.map(self.cells.checkpoint(), tail.position)?;
+        self.cells.set_durable(self.cells.checkpoint());
         if self.cells.suspect() {
             self.index.redirty()?;
         }
@@ -90,6 +100,7 @@ impl Engine {
         }
         reach(Point::RestoreSynced);
         self.cells.set_durable(start.position);
+        self.cells.set_pages(counters.pages);
         let mut editor = Editor::new(counters.pages);
         let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
         reach(Point::RestoreReplayed);
