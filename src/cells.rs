@@ -12,12 +12,15 @@ use crate::sys::sync::{AtomicU64, fence};
 #[derive(Debug)]
 pub(crate) struct Cells {
     region: Region,
+    /// Up to where `durable` is believed. A plain atomic also under the model checker: it is set before other threads have it,
+    /// and raised once.
+    believed: std::sync::atomic::AtomicU64,
 }
 
 impl Cells {
     /// `region` is the whole of `meta`.
     pub(crate) fn new(region: Region) -> Cells {
-        Cells { region }
+        Cells { region, believed: u64::MAX.into() }
     }
 
     pub(crate) fn region(&self) -> &Region {
@@ -93,11 +96,23 @@ impl Cells {
 
     /// Up to where the log is known durable.
     pub(crate) fn durable(&self) -> u64 {
+        let believed = self.believed.load(Acquire);
+        self.said_durable().min(believed)
+    }
+
+    /// Up to where the log is durable if the cell is not damaged.
+    pub(crate) fn said_durable(&self) -> u64 {
         self.word(cell::DURABLE).load(Acquire)
     }
 
     pub(crate) fn set_durable(&self, position: u64) {
         self.word(cell::DURABLE).store(position, Release);
+        self.believed.store(u64::MAX, Release);
+    }
+
+    /// Until the next sync no more than this counts as durable, whatever the cell says.
+    pub(crate) fn believe_durable(&self, position: u64) {
+        self.believed.store(position, Release);
     }
 
     /// Position of the newest durable checkpoint.

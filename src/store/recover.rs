@@ -36,6 +36,16 @@ impl Engine {
         // A split that was not published yet is not in the counters.
         let pages = self.index.count_pages()?;
         self.cells.set_pages(pages);
+        let durable = self.cells.durable();
+        // That cell carries no checksum. The slot rule, and the first sync, go by what checkpoints vouch for: by all that a power
+        // cut may fall back on, also one that its writer did not live to announce.
+        let mut vouched = self.cells.checkpoint();
+        for name in NAMES {
+            if let Some(header) = checkpoint::header(&*self.disk, &self.superblock.id, name)? {
+                vouched = vouched.max(header.counters.position);
+            }
+        }
+        self.cells.believe_durable(vouched);
         let mut editor = Editor::new(pages);
         let start = Tail { position: committed, segment: counters.segment };
         let (tail, replayed) = self.replay(&mut editor, start, u64::MAX, counters)?;
@@ -45,11 +55,8 @@ impl Engine {
         let counters = replayed;
         reach(Point::ResumeReplayed);
         // A failed sync may have marked these pages clean (invariant I9).
-        self.log.redirty(self.cells.durable(), tail.position)?;
-        // `durable` carries no checksum: the first sync goes over all log that no checkpoint vouches for, for what it says was
-        // durable and is dirty all the same.
-        self.log.map(self.cells.checkpoint(), tail.position)?;
-        self.cells.set_durable(self.cells.checkpoint());
+        self.log.redirty(durable, tail.position)?;
+        self.log.map(vouched, tail.position)?;
         if self.cells.suspect() {
             self.index.redirty()?;
         }
