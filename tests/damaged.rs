@@ -208,6 +208,34 @@ fn restore_takes_no_older_checkpoint_for_a_damaged_one() {
     assert_names(open(&files, life ^ 1), newest, 0);
 }
 
+/// A power cut has kept the header of a checkpoint and torn its directory; a restore has gone back to the one before.
+#[test]
+fn resume_minds_no_checkpoint_that_a_restore_passed_over() {
+    let (disk, store) = filled(2);
+    put(&store, 900..1400).expect("space");
+    let seen = Rc::new(RefCell::new(None));
+    let (watch, inside) = (disk.clone(), Rc::clone(&seen));
+    at_points(Some(Box::new(move |at| {
+        if at == Point::CheckpointHeaded {
+            inside.borrow_mut().get_or_insert_with(|| watch.files());
+        }
+    })));
+    store.checkpoint().expect("space");
+    at_points(None);
+    let mut files = seen.take().expect("the point is reached");
+    let (torn, older) = newest(&files);
+    set(&mut files, torn, PAGE, &[0xEE; 8]);
+    // As of an earlier time: the page with the cells was not written back since.
+    let before = word(&files[older], 32);
+    set_word(&mut files, "meta", SEQUENCE, before);
+    let disk = SimDisk::holding(&files, disk.page_cache() ^ 1);
+    let restored = options().open_sim(&disk).expect("the older one is whole");
+    let disk = disk.process_kill();
+    drop(restored);
+    let store = options().open_sim(&disk).expect("a killed process leaves nothing to repair");
+    assert!(store.verify().expect("readable").is_ok());
+}
+
 #[test]
 fn an_entry_deeper_than_the_directory_ends_an_iteration() {
     let (mut files, life) = killed(2);
