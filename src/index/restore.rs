@@ -27,6 +27,7 @@ impl Index {
         let words = self.directory(cell)?.ok_or_else(|| self.bad_directory(cell))?;
         words[0].store(Entry::new(page, 0, false).0, Relaxed);
         self.cells.set_directory(cell);
+        self.cells.set_pages(1);
         Ok(editor)
     }
 

@@ -134,6 +134,16 @@ impl Log {
         Ok(())
     }
 
+    /// Maps the segments in `from..to`, so that a sync reaches what another handle has left dirty there.
+    pub(crate) fn map(&self, from: u64, to: u64) -> Result<()> {
+        if from < to {
+            for number in self.number(from)..=self.number(to - 1) {
+                self.find(number)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Numbers of all segment files, in order.
     pub(crate) fn numbers(&self) -> Result<Vec<u64>> {
         let names = self

@@ -42,13 +42,8 @@ impl Engine {
         }
         let newest = self.cells.checkpoint();
         let result = write(&*self.disk, &self.superblock.id, &captured, counters, newest);
-        if let Err(error) = result {
-            // A failed sync of the file leaves it in doubt, but the other one stands.
-            if matches!(error, Error::Io { op: "sync", .. }) {
-                self.poison(half);
-            }
-            return Err(error);
-        }
+        // A failed sync of the file leaves it in doubt, but the other one stands.
+        result.inspect_err(|error| self.poison_by(half, error))?;
         self.cells.set_checkpoint(counters.position);
         reach(Point::CheckpointSet);
         half.lock().editor.release(&self.index, &captured)?;

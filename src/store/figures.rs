@@ -62,7 +62,7 @@ impl Engine {
             dead_bytes: counters.dead_bytes,
             index_bytes: self.index.bytes()?,
             committed: counters.position,
-            durable: self.cells.durable(),
+            durable: self.cells.said_durable(),
             checkpoint: self.cells.checkpoint(),
         })
     }

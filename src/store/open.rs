@@ -168,6 +168,7 @@ impl Engine {
         let cells = &self.cells;
         cells.set_directory(crate::format::directory::Cell(clean.directory));
         cells.set_watermark(clean.watermark);
+        cells.set_pages(counters.pages);
         cells.set_sequence(clean.sequence);
         cells.set_checkpoint(clean.checkpoint);
         cells.set_durable(counters.position);

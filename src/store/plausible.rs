@@ -66,6 +66,10 @@ impl Engine {
             match checkpoint::header(&*self.disk, &self.superblock.id, name)? {
                 Some(header) => {
                     found |= header.counters.position == position;
+                    // A later one was never announced: a power cut may have torn its directory, and a restore gone back.
+                    if header.counters.position > position {
+                        continue;
+                    }
                     sequence = sequence.max(header.sequence);
                     watermark = watermark.max(u64::from(header.watermark));
                 }

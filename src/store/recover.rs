@@ -30,16 +30,33 @@ impl Engine {
         let counters = self.cells.counters().ok_or_else(|| self.no_counters())?;
         self.check_cells(&counters)?;
         reach(Point::ResumeChecked);
-        // A split that was not published yet is not in the counters, hence the count.
-        let pages = self.index.take_over()?;
+        self.index.check_directory()?;
         self.index.finish_split()?;
         reach(Point::ResumeSplit);
+        // A split that was not published yet is not in the counters.
+        let pages = self.index.count_pages()?;
+        self.cells.set_pages(pages);
+        let durable = self.cells.durable();
+        // That cell carries no checksum. The slot rule, and the first sync, go by what checkpoints vouch for: by all that a power
+        // cut may fall back on, also one that its writer did not live to announce.
+        let mut vouched = self.cells.checkpoint();
+        for name in NAMES {
+            if let Some(header) = checkpoint::header(&*self.disk, &self.superblock.id, name)? {
+                vouched = vouched.max(header.counters.position);
+            }
+        }
+        self.cells.believe_durable(vouched);
         let mut editor = Editor::new(pages);
         let start = Tail { position: committed, segment: counters.segment };
-        let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        let (tail, replayed) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        if tail == start && counters.pages != pages {
+            return Err(self.index.bad_pages(format!("{}, as the counters say", counters.pages)));
+        }
+        let counters = replayed;
         reach(Point::ResumeReplayed);
         // A failed sync may have marked these pages clean (invariant I9).
-        self.log.redirty(self.cells.durable(), tail.position)?;
+        self.log.redirty(durable, tail.position)?;
+        self.log.map(vouched, tail.position)?;
         if self.cells.suspect() {
             self.index.redirty()?;
         }
@@ -90,6 +107,7 @@ impl Engine {
         }
         reach(Point::RestoreSynced);
         self.cells.set_durable(start.position);
+        self.cells.set_pages(counters.pages);
         let mut editor = Editor::new(counters.pages);
         let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
         reach(Point::RestoreReplayed);

@@ -42,6 +42,8 @@ struct Scope<'a> {
     clean: bool,
     /// The handle is the writer's, and the writer waits.
     ours: bool,
+    /// No commit is on its way.
+    settled: bool,
 }
 
 /// The newest durable checkpoint: what a power cut would fall back on.
@@ -63,13 +65,15 @@ impl Engine {
         let _one =
             half.map(|half| half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner));
         let writer = half.map(WriterHalf::lock);
+        let clean = clean::read(self.cells.region()).is_some();
         let scope = Scope {
             engine: self,
             log: self.fresh_log(),
             at: self.committed(),
             counters: self.cells.counters(),
-            clean: clean::read(self.cells.region()).is_some(),
+            clean,
             ours: writer.is_some(),
+            settled: clean || writer.as_ref().is_some_and(|writer| !writer.unfinished),
         };
         scope.verify()
     }
@@ -115,7 +119,7 @@ impl Scope<'_> {
             pages = Pages::default();
         }
         if findings.is_empty() {
-            self.check_counters(&totals, pages.count, &mut findings);
+            self.check_counters(&totals, pages.count, &mut findings)?;
         }
         let Totals { segments, records, bytes, entries, .. } = totals;
         Ok(Verification {
