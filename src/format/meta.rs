@@ -4,6 +4,7 @@
 //! "life"), or when the clean record vouches for them; after a power cut only checksummed bytes are.
 
 use super::checksum::crc;
+use super::position::{ALIGN, MAX_POSITION};
 use super::{PAGE, StoreId, VERSION, set, u32_at, u64_at};
 
 /// Bytes of the file.
@@ -116,6 +117,9 @@ pub(crate) const SYNC_FAILED: u64 = 2;
 /// The mark in the high half of `SPLIT_TO`.
 pub(crate) const SPLITTING: u64 = 1 << 32;
 
+/// Checkpoint numbers are below this, so that one more is always a number.
+pub(crate) const MAX_SEQUENCE: u64 = 1 << 63;
+
 /// What is counted as commits go by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
@@ -138,6 +142,21 @@ impl Counters {
 
     pub(crate) fn words(&self) -> [u64; Self::WORDS] {
         [self.position, self.entries, self.live_bytes, self.dead_bytes, self.pages, self.segment]
+    }
+
+    /// The number of the first word that no log and no index can have led to, and what should be there. `watermark` pages of
+    /// the index were used at the time.
+    pub(crate) fn wrong(&self, watermark: u32) -> Option<(usize, &'static str)> {
+        let bytes = self.live_bytes.saturating_add(self.dead_bytes);
+        [
+            (0, self.position < MAX_POSITION && self.position % ALIGN == 0, "a position in a log"),
+            (1, self.entries <= self.position / ALIGN, "as many keys as the log has records"),
+            (2, bytes <= self.position, "as many bytes as the log has"),
+            (4, self.pages <= u64::from(watermark), "a number of pages"),
+            (5, self.segment <= self.position / MIN_SEGMENT, "the segment in which the log ends"),
+        ]
+        .into_iter()
+        .find_map(|(word, right, expected)| (!right).then_some((word, expected)))
     }
 
     pub(crate) fn from_words(words: [u64; Self::WORDS]) -> Counters {
