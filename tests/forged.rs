@@ -139,3 +139,25 @@ fn a_number_of_tables_that_the_log_cannot_hold_is_an_error() {
     assert!(matches!(tables, Err(Error::Corrupt { .. })), "{tables:?}");
     assert!(matches!(store.table("another"), Err(Error::Corrupt { .. })));
 }
+
+/// A record at the end of the log whose version before is itself: the replay went on as if it could be.
+#[test]
+fn a_record_that_follows_no_earlier_one_is_an_error() {
+    let (mut files, life) = store(false);
+    let committed = u64::from_le_bytes(files["meta"][4096..4104].try_into().expect("8 bytes"));
+    let salt = crc32fast::hash(&files["meta"][24..40]) ^ 0x9E37_79B1;
+    let segment = files.get_mut(&format!("log/{:010}", committed / SEGMENT)).expect("a segment");
+    let at = usize::try_from(committed % SEGMENT).expect("small");
+    // A put of the empty key in table 0, with the commit mark (docs/format.md).
+    let mut record = [0; 32];
+    record[14..16].copy_from_slice(&[1, 1]);
+    record[16..24].copy_from_slice(&committed.to_le_bytes());
+    let place = (committed / 16).wrapping_mul(0x85EB_CA6B) & 0xFFFF_FFFF;
+    let place = u32::try_from(place).expect("masked");
+    let mut crc = crc32fast::Hasher::new_with_initial(salt ^ place);
+    crc.update(&record[4..]);
+    record[..4].copy_from_slice(&crc.finalize().to_le_bytes());
+    segment[at..at + 32].copy_from_slice(&record);
+    let opened = open(&files, life);
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
+}

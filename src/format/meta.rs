@@ -149,7 +149,11 @@ impl Counters {
     pub(crate) fn wrong(&self, watermark: u32) -> Option<(usize, &'static str)> {
         let bytes = self.live_bytes.saturating_add(self.dead_bytes);
         [
-            (0, self.position < MAX_POSITION && self.position % ALIGN == 0, "a position in a log"),
+            (
+                0,
+                self.position < MAX_POSITION && self.position.is_multiple_of(ALIGN),
+                "a position in a log",
+            ),
             (1, self.entries <= self.position / ALIGN, "as many keys as the log has records"),
             (2, bytes <= self.position, "as many bytes as the log has"),
             (4, self.pages <= u64::from(watermark), "a number of pages"),
