@@ -4,6 +4,7 @@
 //! "life"), or when the clean record vouches for them; after a power cut only checksummed bytes are.
 
 use super::checksum::crc;
+use super::position::{ALIGN, MAX_POSITION};
 use super::{PAGE, StoreId, VERSION, set, u32_at, u64_at};
 
 /// Bytes of the file.
@@ -132,6 +133,9 @@ pub(crate) fn number_in(word: u64) -> Option<u32> {
     (complement == 0 || complement == !number).then_some(number)
 }
 
+/// Checkpoint numbers are below this, so that one more is always a number.
+pub(crate) const MAX_SEQUENCE: u64 = 1 << 63;
+
 /// What is counted as commits go by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
@@ -154,6 +158,25 @@ impl Counters {
 
     pub(crate) fn words(&self) -> [u64; Self::WORDS] {
         [self.position, self.entries, self.live_bytes, self.dead_bytes, self.pages, self.segment]
+    }
+
+    /// The number of the first word that no log and no index can have led to, and what should be there. `watermark` pages of
+    /// the index were used at the time.
+    pub(crate) fn wrong(&self, watermark: u32) -> Option<(usize, &'static str)> {
+        let bytes = self.live_bytes.saturating_add(self.dead_bytes);
+        [
+            (
+                0,
+                self.position < MAX_POSITION && self.position.is_multiple_of(ALIGN),
+                "a position in a log",
+            ),
+            (1, self.entries <= self.position / ALIGN, "as many keys as the log has records"),
+            (2, bytes <= self.position, "as many bytes as the log has"),
+            (4, self.pages <= u64::from(watermark), "a number of pages"),
+            (5, self.segment <= self.position / MIN_SEGMENT, "the segment in which the log ends"),
+        ]
+        .into_iter()
+        .find_map(|(word, right, expected)| (!right).then_some((word, expected)))
     }
 
     pub(crate) fn from_words(words: [u64; Self::WORDS]) -> Counters {

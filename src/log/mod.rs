@@ -6,6 +6,7 @@ mod scan;
 mod segment;
 mod table;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) use append::Tail;
@@ -37,6 +38,11 @@ impl Log {
         Log { disk, id, segment_bytes, shift, access, segments: SegmentTable::new() }
     }
 
+    /// The file of segment `number`.
+    fn path(&self, number: u64) -> PathBuf {
+        self.disk.root().join(name(number))
+    }
+
     /// Number of the segment that a record at `position` is in.
     #[inline]
     fn number(&self, position: u64) -> u64 {
@@ -56,9 +62,8 @@ impl Log {
     /// Segment `number`, which must exist.
     #[cold]
     pub(crate) fn segment(&self, number: u64) -> Result<&Segment> {
-        self.find(number)?.ok_or_else(|| {
-            Error::corrupt(self.disk.root().join(name(number)), 0, "a segment", "no file")
-        })
+        self.find(number)?
+            .ok_or_else(|| Error::corrupt(self.path(number), 0, "a segment", "no file"))
     }
 
     /// Segment `number`, or None when there is no such file.
@@ -66,7 +71,6 @@ impl Log {
         if let Some(segment) = self.segments.get(number) {
             return Ok(Some(segment));
         }
-        // The file is looked at before the table grows, so that a damaged number cannot make it huge.
         let found = Segment::open(&*self.disk, &self.id, self.segment_bytes, number, self.access)?;
         Ok(found.map(|segment| self.segments.insert(number, segment)))
     }
@@ -111,12 +115,10 @@ impl Log {
         if from >= to || planted(Bug::SkipLogSync) {
             return Ok(());
         }
-        for number in self.number(from)..=self.number(to - 1) {
-            if let Some(segment) = self.segments.get(number) {
-                segment
-                    .sync(from, to)
-                    .map_err(|e| Error::io("sync", self.disk.root().join(name(number)), e))?;
-            }
+        for segment in self.segments.between(self.number(from), self.number(to - 1)) {
+            segment
+                .sync(from, to)
+                .map_err(|e| Error::io("sync", self.path(segment.number()), e))?;
         }
         Ok(())
     }
@@ -126,7 +128,9 @@ impl Log {
         if from >= to || planted(Bug::SkipRedirty) {
             return Ok(());
         }
-        for number in self.number(from)..=self.number(to - 1) {
+        // Those that are there, since a damaged cell may say anything.
+        let range = self.number(from)..=self.number(to - 1);
+        for number in self.numbers()?.into_iter().filter(|number| range.contains(number)) {
             if let Some(segment) = self.find(number)? {
                 segment.redirty(from, to);
             }
@@ -175,5 +179,26 @@ impl Log {
     /// Forgets the mappings of segments from `number` on, whose files are about to be replaced.
     pub(crate) fn forget_from(&mut self, number: u64) {
         self.segments.forget_from(number);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sys::sim::SimDisk;
+
+    /// One step for each number in between would take years.
+    #[test]
+    fn a_range_that_a_damaged_cell_makes_huge_is_synced_at_once() {
+        let disk = SimDisk::new(1).disk();
+        disk.make_dir("").and_then(|()| disk.make_dir("log")).expect("space");
+        let log = Log::new(disk, [1; 16], 4096, Access::Write);
+        log.begin(0, 1, 0).expect("space");
+        let tail = log.begin(1 << 40, 1, 64).expect("space");
+        log.sync(0, tail.position).expect("a sync");
+        log.redirty(0, tail.position).expect("what is there");
+        let numbers: Vec<u64> = log.segments.between(0, 1 << 40).map(Segment::number).collect();
+        assert_eq!(numbers, [0, 1 << 40]);
+        assert_eq!(log.segments.between(0, 255).count(), 1);
     }
 }

@@ -4,33 +4,82 @@ use std::sync::OnceLock;
 
 use super::segment::Segment;
 
-/// Segments that the table has room for from the start.
-const FIRST: u64 = 256;
-const FIRST_CELLS: usize = 256;
-const BUCKETS: usize = 48;
+/// Segments that a leaf has room for; the first leaf is there from the start.
+const LEAF: u64 = 256;
+const LEAF_CELLS: usize = 256;
+/// Levels of twigs above a leaf, at most: a number has 64 bits.
+const LEVELS: usize = 7;
 
-type Cell = OnceLock<Box<Segment>>;
+type Leaf = [OnceLock<Box<Segment>>; LEAF_CELLS];
 
-/// The first segments are found at once; bucket k holds the next `FIRST << k`, and is made when the first of them is.
+/// A node of a tree that is as deep as its numbers are large, and in which only what leads to a segment is made: a number in a
+/// damaged file may be any, and must not take more memory than another.
 #[derive(Debug)]
-pub(super) struct SegmentTable {
-    first: Box<[Cell; FIRST_CELLS]>,
-    buckets: [OnceLock<Box<[Cell]>>; BUCKETS],
+enum Node {
+    Leaf(Box<Leaf>),
+    Twig(Box<[OnceLock<Node>; LEAF_CELLS]>),
 }
 
-/// Bucket of a number that is not among the first, and its place there.
-fn place(number: u64) -> (usize, usize) {
-    let k = (number / FIRST).ilog2();
-    let index = usize::try_from(number - (FIRST << k)).expect("a 64-bit target");
-    (k as usize, index)
+/// The first segments are found at once; those whose numbers have `k + 2` digits to the base of 256 are in tree `k`.
+#[derive(Debug)]
+pub(super) struct SegmentTable {
+    first: Box<Leaf>,
+    trees: [OnceLock<Node>; LEVELS],
+}
+
+fn empty() -> Box<Leaf> {
+    Box::new([const { OnceLock::new() }; LEAF_CELLS])
+}
+
+impl Node {
+    fn new(levels: usize) -> Node {
+        match levels {
+            0 => Node::Leaf(empty()),
+            _ => Node::Twig(Box::new([const { OnceLock::new() }; LEAF_CELLS])),
+        }
+    }
+
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Segment)) {
+        match self {
+            Node::Leaf(leaf) => leaf.iter().filter_map(OnceLock::get).for_each(|it| visit(it)),
+            Node::Twig(twig) => {
+                twig.iter().filter_map(OnceLock::get).for_each(|node| node.each(visit));
+            }
+        }
+    }
+
+    fn forget_from(&mut self, number: u64) {
+        match self {
+            Node::Leaf(leaf) => forget_from(leaf, number),
+            Node::Twig(twig) => {
+                let nodes = twig.iter_mut().filter_map(OnceLock::get_mut);
+                nodes.for_each(|node| node.forget_from(number));
+            }
+        }
+    }
+}
+
+fn forget_from(leaf: &mut Leaf, number: u64) {
+    for cell in leaf {
+        if cell.get().is_some_and(|segment| segment.number() >= number) {
+            cell.take();
+        }
+    }
+}
+
+/// The tree that a number which is not among the first is in: how many twigs lead to its leaf, less one.
+fn tree(number: u64) -> usize {
+    number.ilog2() as usize / LEAF.ilog2() as usize - 1
+}
+
+/// The digit of a number, to the base of 256.
+fn digit(number: u64, level: usize) -> usize {
+    usize::from(number.to_le_bytes()[level])
 }
 
 impl SegmentTable {
     pub(super) fn new() -> SegmentTable {
-        SegmentTable {
-            first: Box::new([const { OnceLock::new() }; FIRST_CELLS]),
-            buckets: [const { OnceLock::new() }; BUCKETS],
-        }
+        SegmentTable { first: empty(), trees: [const { OnceLock::new() }; LEVELS] }
     }
 
     #[inline]
@@ -44,42 +93,67 @@ impl SegmentTable {
     }
 
     #[cold]
-    fn further(&self, number: u64) -> Option<&Cell> {
-        let (k, index) = place(number);
-        self.buckets.get(k)?.get()?.get(index)
+    fn further(&self, number: u64) -> Option<&OnceLock<Box<Segment>>> {
+        let tree = tree(number);
+        let mut node = self.trees[tree].get()?;
+        let mut level = tree + 1;
+        loop {
+            match node {
+                Node::Leaf(leaf) => return Some(&leaf[digit(number, 0)]),
+                Node::Twig(twig) => node = twig[digit(number, level)].get()?,
+            }
+            level -= 1;
+        }
+    }
+
+    /// The cell of a number, which is made if need be.
+    fn cell(&self, number: u64) -> &OnceLock<Box<Segment>> {
+        if number < LEAF {
+            return &self.first[digit(number, 0)];
+        }
+        let tree = tree(number);
+        let mut level = tree + 1;
+        let mut node = self.trees[tree].get_or_init(|| Node::new(level));
+        loop {
+            match node {
+                Node::Leaf(leaf) => return &leaf[digit(number, 0)],
+                Node::Twig(twig) => {
+                    node = twig[digit(number, level)].get_or_init(|| Node::new(level - 1));
+                }
+            }
+            level -= 1;
+        }
     }
 
     /// Keeps `segment`, unless another thread was first; returns the one that is kept.
     pub(super) fn insert(&self, number: u64, segment: Segment) -> &Segment {
-        let cell = match usize::try_from(number).ok().and_then(|at| self.first.get(at)) {
-            Some(cell) => cell,
-            None => {
-                let (k, index) = place(number);
-                let empty = || (0..FIRST << k).map(|_| OnceLock::new()).collect();
-                &self.buckets[k].get_or_init(empty)[index]
-            }
-        };
-        cell.get_or_init(|| Box::new(segment))
+        self.cell(number).get_or_init(|| Box::new(segment))
     }
 
     /// All segments, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Segment> {
-        let further = self.buckets.iter().filter_map(OnceLock::get).flatten();
-        self.first.iter().chain(further).filter_map(OnceLock::get).map(|segment| &**segment)
+        let mut all: Vec<&Segment> =
+            self.first.iter().filter_map(OnceLock::get).map(|segment| &**segment).collect();
+        for tree in self.trees.iter().filter_map(OnceLock::get) {
+            tree.each(&mut |segment| all.push(segment));
+        }
+        all.into_iter()
+    }
+
+    /// The segments from number `first` to number `last`, in order.
+    pub(super) fn between(&self, first: u64, last: u64) -> impl Iterator<Item = &Segment> {
+        let few = last.saturating_sub(first) < LEAF;
+        let near = few.then(|| (first..=last).filter_map(|number| self.get(number)));
+        let range = first..=last;
+        let far = (!few).then(|| self.iter().filter(move |it| range.contains(&it.number())));
+        near.into_iter().flatten().chain(far.into_iter().flatten())
     }
 
     /// Forgets the segments from `number` on.
     pub(super) fn forget_from(&mut self, number: u64) {
-        let cells = self.first.iter_mut().chain(
-            self.buckets
-                .iter_mut()
-                .filter_map(OnceLock::get_mut)
-                .flat_map(|bucket| bucket.iter_mut()),
-        );
-        for cell in cells {
-            if cell.get().is_some_and(|segment| segment.number() >= number) {
-                cell.take();
-            }
+        forget_from(&mut self.first, number);
+        for tree in self.trees.iter_mut().filter_map(OnceLock::get_mut) {
+            tree.forget_from(number);
         }
     }
 }
@@ -90,14 +164,17 @@ mod tests {
 
     #[test]
     fn every_number_has_one_place() {
-        let mut expected = (0, 0);
-        for number in FIRST..100_000 {
-            assert_eq!(place(number), expected, "{number}");
-            expected.1 += 1;
-            if expected.1 == usize::try_from(FIRST).expect("small") << expected.0 {
-                expected = (expected.0 + 1, 0);
-            }
+        let table = SegmentTable::new();
+        let numbers =
+            (0..70_000).chain((0..64).map(|bit| 1 << bit)).chain([u64::MAX, (1 << 24) + 1]);
+        let mut places: Vec<(usize, u64)> =
+            numbers.map(|number| (std::ptr::from_ref(table.cell(number)).addr(), number)).collect();
+        for (place, number) in places.iter().filter(|(_, number)| *number >= LEAF) {
+            let found = table.further(*number).map(|cell| std::ptr::from_ref(cell).addr());
+            assert_eq!(found, Some(*place), "{number}");
         }
-        assert!(place(u64::MAX >> 12).0 < BUCKETS);
+        places.sort_unstable();
+        places.dedup();
+        assert!(places.windows(2).all(|two| two[0].0 != two[1].0), "two numbers in one place");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::PAGE;
-use crate::format::meta::{Counters, cell};
+use crate::format::meta::{Counters, MAX_SEQUENCE, cell};
 use crate::format::position::ALIGN;
 use crate::format::segment::HEADER;
 use crate::log::{Log, Segment};
@@ -43,7 +43,12 @@ impl Engine {
                 "a position that was committed",
             ),
             (cell::CHECKPOINT, checkpoint, checkpoint <= durable, "a position that was durable"),
-            (cell::SEQUENCE, sequence, (1..1 << 63).contains(&sequence), "a number of checkpoints"),
+            (
+                cell::SEQUENCE,
+                sequence,
+                (1..MAX_SEQUENCE).contains(&sequence),
+                "a number of checkpoints",
+            ),
             (cell::WATERMARK, watermark, (1..=pages).contains(&watermark), "a page of the index"),
             (
                 counted + 8,

@@ -13,7 +13,7 @@ use crate::log::{Log, Record, Scan, Tail};
 use super::checkpoint::{self, Held, load_newest};
 use super::commit::count;
 use super::plan::Plan;
-use super::{CATALOGUE, Engine, Writer};
+use super::{Engine, Writer};
 
 /// Where the log ends, what was counted up to there, and the index editor that brought it there.
 pub(super) struct Recovered {
@@ -228,6 +228,9 @@ impl Engine {
     ) -> Result<()> {
         let header = record.header();
         let (table, key) = (header.table, record.key());
+        if header.prev >= record.position() {
+            return Err(self.damaged(record, "a position before the record's own"));
+        }
         let hash = self.hasher.hash(table, key);
         let found = editor.locate(&self.index, hash, record.position(), |position| {
             if position == record.position() {
@@ -254,7 +257,6 @@ impl Engine {
             size: header.size(),
             ..Plan::new(hash)
         };
-        debug_assert!(table != CATALOGUE || header.prev < record.position());
         count(counters, &plan, table, record.is_put());
         Ok(())
     }
