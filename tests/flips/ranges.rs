@@ -108,10 +108,10 @@ impl Ranges {
                 for at in [4160, 4176, 4192, 4208, live + 32] {
                     self.hint("meta", at, 8);
                 }
-                // The mark of a split under way.
-                self.word("meta", 4232, 1 << 32);
             }
         }
+        // The mark of a split under way.
+        self.word("meta", 4232, 1 << 32);
         self.read("meta", 4216, 8);
         // The number that only counts if the directory leads to the page beside it.
         self.hint("meta", 4240, 8);
