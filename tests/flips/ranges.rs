@@ -110,6 +110,11 @@ impl Ranges {
                 }
             }
         }
+        if sample.left != Left::Clean {
+            // The two ends of a clean record that is not there: damage to both is reported, to one is not.
+            self.hint("meta", 8192, 8);
+            self.hint("meta", 8192 + 124, 4);
+        }
         // The mark of a split under way.
         self.word("meta", 4232, 1 << 32);
         self.read("meta", 4216, 8);
