@@ -225,6 +225,10 @@ fn resume_minds_no_checkpoint_that_a_restore_passed_over() {
     let mut files = seen.take().expect("the point is reached");
     let (torn, older) = newest(&files);
     set(&mut files, torn, PAGE, &[0xEE; 8]);
+    // Checkpoints that were captured and not written have taken numbers in between.
+    let after = word(&files[torn], 32) + 5;
+    set_word(&mut files, torn, 32, after);
+    sum(&mut files, torn, 0, 124);
     // As of an earlier time: the page with the cells was not written back since.
     let before = word(&files[older], 32);
     set_word(&mut files, "meta", SEQUENCE, before);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::commit::header;
 use super::{DEFAULT_TABLE, Engine, Op};
+use crate::error::Error;
 use crate::faults::{Point, at_points};
 use crate::options::Options;
 use crate::sys::sim::SimDisk;
@@ -123,5 +124,5 @@ fn a_page_that_has_lost_its_slot_is_an_error() {
         put(&engine, &i.to_le_bytes(), b"value");
     }
     let applied = engine.apply(&mut half.lock(), &plan);
-    assert!(matches!(applied, Err(crate::Error::Corrupt { .. })), "{applied:?}");
+    assert!(matches!(applied, Err(Error::Corrupt { .. })), "{applied:?}");
 }

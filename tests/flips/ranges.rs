@@ -108,10 +108,15 @@ impl Ranges {
                 for at in [4160, 4176, 4192, 4208, live + 32] {
                     self.hint("meta", at, 8);
                 }
-                // The mark of a split under way.
-                self.word("meta", 4232, 1 << 32);
             }
         }
+        if sample.left != Left::Clean {
+            // The two ends of a clean record that is not there: damage to both is reported, to one is not.
+            self.hint("meta", 8192, 8);
+            self.hint("meta", 8192 + 124, 4);
+        }
+        // The mark of a split under way.
+        self.word("meta", 4232, 1 << 32);
         self.read("meta", 4216, 8);
         // The number that only counts if the directory leads to the page beside it.
         self.hint("meta", 4240, 8);
