@@ -3,6 +3,7 @@
 #![cfg(feature = "sim")]
 
 #[path = "../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "public to the programs that fuzz")]
 mod targets;
 
 use std::fs;

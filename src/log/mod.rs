@@ -181,24 +181,3 @@ impl Log {
         self.segments.forget_from(number);
     }
 }
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::sys::sim::SimDisk;
-
-    /// One step for each number in between would take years.
-    #[test]
-    fn a_range_that_a_damaged_cell_makes_huge_is_synced_at_once() {
-        let disk = SimDisk::new(1).disk();
-        disk.make_dir("").and_then(|()| disk.make_dir("log")).expect("space");
-        let log = Log::new(disk, [1; 16], 4096, Access::Write);
-        log.begin(0, 1, 0).expect("space");
-        let tail = log.begin(1 << 40, 1, 64).expect("space");
-        log.sync(0, tail.position).expect("a sync");
-        log.redirty(0, tail.position).expect("what is there");
-        let numbers: Vec<u64> = log.segments.between(0, 1 << 40).map(Segment::number).collect();
-        assert_eq!(numbers, [0, 1 << 40]);
-        assert_eq!(log.segments.between(0, 255).count(), 1);
-    }
-}
