@@ -59,8 +59,10 @@ fn read(store: &Store) -> Result<(), Error> {
 
 fn many(store: &Store) -> Result<(), Error> {
     let keys: Vec<[u8; 2]> = (0..KEYS + 20).map(u16::to_be_bytes).collect();
-    let some = keys.iter().step_by(7);
-    let single = some.fold(Ok(()), |all, key| all.and(store.get(key).map(drop)));
+    let mut single = Ok(());
+    for key in keys.iter().step_by(7) {
+        single = single.and(store.get(key).map(drop));
+    }
     let values = store.get_many(&keys)?;
     for value in values.into_iter().flatten() {
         std::hint::black_box(value.iter().fold(0u8, |sum, byte| sum ^ byte));
