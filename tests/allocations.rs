@@ -151,8 +151,10 @@ fn fields(files: &Files) -> Vec<Field> {
     fields
 }
 
-/// What a damaged field may hold.
-const HUGE: [u64; 3] = [u64::MAX, 1 << 40, 1 << 24];
+/// What a damaged field may hold. Those of four bytes or less may be the logarithm of a number of bytes.
+fn huge(width: usize) -> [u64; 2] {
+    if width == 8 { [u64::MAX, 1 << 40] } else { [1 << 31, 24] }
+}
 
 fn damage(files: &Files, field: &Field, value: u64) -> Option<Files> {
     let mut files = files.clone();
@@ -203,7 +205,7 @@ fn no_length_in_a_file_sizes_an_allocation() -> Result<(), Box<dyn std::error::E
         // What the code takes whatever the files hold: tables of mappings, messages.
         let bound = bytes + (64 << 10);
         for field in fields(&files) {
-            for value in HUGE {
+            for value in huge(field.width) {
                 for writing in [false, true] {
                     let Some(damaged) = damage(&files, &field, value) else { continue };
                     write(&damaged, &path);
