@@ -66,17 +66,21 @@ impl Cells {
         if self.word(a).load(Relaxed) == committed { b } else { a }
     }
 
-    /// Offset in the file of the set of counters that holds for `committed`.
+    /// Offset in the file of the set of counters that holds for the last commit.
     pub(crate) fn counters_place(&self) -> usize {
+        self.place(self.committed())
+    }
+
+    /// The same for the commit at `committed`.
+    fn place(&self, committed: u64) -> usize {
         let [a, b] = cell::COUNTERS;
-        if self.spare(self.committed()) == a { b } else { a }
+        if self.spare(committed) == a { b } else { a }
     }
 
     /// The counters that hold for the last commit, or None while it changes or if none of the two sets does.
     pub(crate) fn counters(&self) -> Option<Counters> {
         let committed = self.committed();
-        let [a, b] = cell::COUNTERS;
-        let set = if self.spare(committed) == a { b } else { a };
+        let set = self.place(committed);
         let mut words = [0; Counters::WORDS];
         for (i, word) in words.iter_mut().enumerate() {
             *word = self.word(set + 8 * i).load(Acquire);

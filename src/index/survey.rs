@@ -11,7 +11,6 @@ use crate::format::page::PageHeader;
 use crate::sys::sync::AtomicU64;
 
 use super::allocate::Captured;
-use super::probe::slots;
 use super::split::span;
 use super::{Index, directory_pages, header};
 
@@ -97,9 +96,8 @@ impl Index {
     pub(super) fn announced(&self, at: Cell, words: &[AtomicU64]) -> Result<Option<Halves>> {
         let Some((from, zero, one)) = self.cells.split() else { return Ok(None) };
         let bad = || {
-            let meta = self.chunks.path().with_file_name("meta");
             let found = format!("pages {from}, {zero} and {one}");
-            Error::corrupt(meta, cell::SPLIT_FROM as u64, "a page that splits in two", found)
+            self.bad_cell(cell::SPLIT_FROM, "a page that splits in two", found)
         };
         let half = |page: u32| -> Result<(u32, PageHeader)> {
             let words = self.chunks.page(page)?.ok_or_else(bad)?;
@@ -195,15 +193,13 @@ impl Index {
 
     #[cold]
     pub(crate) fn bad_pages(&self, expected: impl Into<String>) -> Error {
-        let meta = self.chunks.path().with_file_name("meta");
         let found = self.cells.pages().map_or("another word".into(), |pages| pages.to_string());
-        Error::corrupt(meta, cell::PAGES as u64, expected, found)
+        self.bad_cell(cell::PAGES, expected, found)
     }
 
     #[cold]
     fn bad_watermark(&self, found: u32) -> Error {
-        let meta = self.chunks.path().with_file_name("meta");
-        Error::corrupt(meta, cell::WATERMARK as u64, "a page after all that are used", found)
+        self.bad_cell(cell::WATERMARK, "a page after all that are used", found)
     }
 
     /// The page that the directory leads to for a hash, if that can be said.
@@ -226,13 +222,7 @@ impl Index {
         mut is: impl FnMut(u64) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let Some(entry) = directory.entry(hash) else { return Ok(None) };
-        for page in self.chain(entry) {
-            let found = slots(page?.1, hash, reference, |_, at| is(at).transpose());
-            if found.is_some() {
-                return found.transpose();
-            }
-        }
-        Ok(None)
+        self.search(hash, entry, reference, &mut is)
     }
 }
 

@@ -39,12 +39,9 @@ impl Engine {
         let durable = self.cells.durable();
         // That cell carries no checksum. The slot rule, and the first sync, go by what checkpoints vouch for: by all that a power
         // cut may fall back on, also one that its writer did not live to announce.
-        let mut vouched = self.cells.checkpoint();
-        for name in NAMES {
-            if let Some(header) = checkpoint::header(&*self.disk, &self.superblock.id, name)? {
-                vouched = vouched.max(header.counters.position);
-            }
-        }
+        let written = checkpoint::headers(&*self.disk, &self.superblock.id)?;
+        let positions = written.iter().map(|header| header.counters.position);
+        let vouched = positions.fold(self.cells.checkpoint(), u64::max);
         self.cells.believe_durable(vouched);
         let mut editor = Editor::new(pages);
         let start = Tail { position: committed, segment: counters.segment };
@@ -97,11 +94,9 @@ impl Engine {
         reach(Point::RestoreSettled);
         if suspect {
             checkpoint::confirm(&*self.disk, &header, &captured)?;
-        }
-        // Positions past the end are given anew: no slot may lead to them any more, not even after another power cut.
-        if suspect {
             self.index.redirty()?;
         }
+        // Positions past the end are given anew: no slot may lead to them any more, not even after another power cut.
         if !planted(Bug::SettleUnsynced) {
             self.index.sync()?;
         }
@@ -131,11 +126,11 @@ impl Engine {
     ///
     /// Pages that only the older one names may have been written anew since.
     fn check_newest(&self, newest: &CheckpointHeader) -> Result<()> {
-        let later = self.cells.checkpoint() > newest.counters.position;
-        for name in NAMES {
+        let said = self.cells.checkpoint();
+        for name in NAMES.iter().filter(|_| said > newest.counters.position) {
             let held = checkpoint::held(&*self.disk, &self.superblock.id, name)?;
-            if later && let Held::Damaged(offset) = held {
-                let expected = format!("the checkpoint at position {}", self.cells.checkpoint());
+            if let Held::Damaged(offset) = held {
+                let expected = format!("the checkpoint at position {said}");
                 return Err(Error::corrupt(self.file(name), offset, expected, "other bytes"));
             }
         }
@@ -149,10 +144,8 @@ impl Engine {
 
     /// The greatest sequence that a checkpoint has ever had: one whose body a power cut has torn has one, too.
     fn last_sequence(&self, newest: &CheckpointHeader) -> Result<u64> {
-        NAMES.iter().try_fold(newest.sequence, |last, name| {
-            let header = checkpoint::header(&*self.disk, &self.superblock.id, name)?;
-            Ok(header.map_or(last, |header| last.max(header.sequence)))
-        })
+        let written = checkpoint::headers(&*self.disk, &self.superblock.id)?;
+        Ok(written.iter().map(|header| header.sequence).fold(newest.sequence, u64::max))
     }
 
     /// Sends slots that lead past the end back to the version before (invariant I13).

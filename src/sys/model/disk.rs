@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64 as Count, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::super::flock::Locks;
 use super::super::{Access, Disk, File, LockKind, PAGE};
 use super::memory::Page;
 use super::region::Region;
@@ -54,7 +55,7 @@ pub(super) struct Inode {
     pages: Vec<Page>,
     len: Count,
     number: u64,
-    locks: Mutex<Vec<(u64, LockKind)>>,
+    locks: Mutex<Locks>,
     kernel: Arc<Kernel>,
 }
 
@@ -277,7 +278,7 @@ impl fmt::Debug for ModelFile {
 
 impl Drop for ModelFile {
     fn drop(&mut self) {
-        held(&self.inode.locks).retain(|(owner, _)| *owner != self.handle);
+        held(&self.inode.locks).give_back(self.handle);
     }
 }
 
@@ -338,20 +339,11 @@ impl File for ModelFile {
     }
 
     fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
-        let mut locks = held(&self.inode.locks);
-        locks.retain(|(owner, _)| *owner != self.handle);
-        let free = match kind {
-            LockKind::Shared => locks.iter().all(|(_, held)| *held == LockKind::Shared),
-            LockKind::Exclusive => locks.is_empty(),
-        };
-        if free {
-            locks.push((self.handle, kind));
-        }
-        Ok(free)
+        Ok(held(&self.inode.locks).take(self.handle, kind))
     }
 
     fn unlock(&self) -> io::Result<()> {
-        held(&self.inode.locks).retain(|(owner, _)| *owner != self.handle);
+        held(&self.inode.locks).give_back(self.handle);
         Ok(())
     }
 

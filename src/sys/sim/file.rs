@@ -52,7 +52,7 @@ impl Drop for SimFile {
         let mut state = self.shared.lock();
         if let Ok(inode) = state.inode(self.inode) {
             inode.handles -= 1;
-            inode.locks.retain(|(owner, _)| *owner != self.handle);
+            inode.locks.give_back(self.handle);
         }
         state.content.prune();
     }
@@ -124,23 +124,13 @@ impl File for SimFile {
     fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
         let mut state = self.shared.lock();
         state.enter(Call::Lock)?;
-        let locks = &mut state.inode(self.inode)?.locks;
-        // As `flock` does: a conversion that fails has lost the lock it had.
-        locks.retain(|(owner, _)| *owner != self.handle);
-        let free = match kind {
-            LockKind::Shared => locks.iter().all(|(_, held)| *held == LockKind::Shared),
-            LockKind::Exclusive => locks.is_empty(),
-        };
-        if free {
-            locks.push((self.handle, kind));
-        }
-        Ok(free)
+        Ok(state.inode(self.inode)?.locks.take(self.handle, kind))
     }
 
     fn unlock(&self) -> io::Result<()> {
         let mut state = self.shared.lock();
         state.enter(Call::Any)?;
-        state.inode(self.inode)?.locks.retain(|(owner, _)| *owner != self.handle);
+        state.inode(self.inode)?.locks.give_back(self.handle);
         Ok(())
     }
 
