@@ -1,5 +1,5 @@
-//! How long it takes to open a store again: after its writer was killed with 64 MiB of log since the last checkpoint, and after a
-//! power cut, for which another life is faked.
+//! How long it takes to open a store again: after its writer was killed, right after a checkpoint and with 64 MiB of log since
+//! the last one, and after a power cut, for which another life is faked.
 //!
 //! `MAPSTONE_BENCH_KEYS` (default 5,000,000), `MAPSTONE_BENCH_ROUNDS` (default 5) and `MAPSTONE_BENCH_DIR` (default: the system's
 //! temporary directory) set the scale.
@@ -51,9 +51,10 @@ fn put(store: &Store, keys: u64, more: impl Fn(u64) -> bool) {
 fn play_part(part: &str, place: &Path, keys: u64) {
     let store = Options::new().open(place).expect("a fresh store");
     put(&store, keys, |i| i < keys);
-    if part == "killed" {
+    if part != "cut" {
         let from = store.checkpoint().expect("a sound disk").as_u64();
-        put(&store, keys, |_| store.position().as_u64() - from < LOG);
+        let log = if part == "killed" { LOG } else { 1 };
+        put(&store, keys, |_| store.position().as_u64() - from < log);
     }
     println!(
         "{}",
@@ -106,12 +107,14 @@ fn main() {
     let dir = tempfile::tempdir_in(base).expect("a directory for the store");
     let place = dir.path().join("store");
 
-    let (mut log, mut times) = (0, Vec::new());
-    for _ in 0..rounds {
-        log = leave("killed", &place, keys / 5);
-        times.push(time_opening(&place));
+    for part in ["idle", "killed"] {
+        let (mut log, mut times) = (0, Vec::new());
+        for _ in 0..rounds {
+            log = leave(part, &place, keys);
+            times.push(time_opening(&place));
+        }
+        report(&format!("After SIGKILL, {keys} keys"), log, &mut times);
     }
-    report(&format!("After SIGKILL, {} keys", keys / 5), log, &mut times);
 
     let (mut log, mut times) = (0, Vec::new());
     for _ in 0..rounds.div_ceil(2) {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::checkpoint::Newest;
 use crate::format::directory::Cell;
-use crate::format::meta::{Counters, SPLITTING, SYNC_FAILED, cell};
+use crate::format::meta::{Counters, SPLITTING, SYNC_FAILED, cell, checked, number_in};
 use crate::sys::Region;
 use crate::sys::sync::{AtomicU64, fence};
 
@@ -13,12 +13,15 @@ use crate::sys::sync::{AtomicU64, fence};
 #[derive(Debug)]
 pub(crate) struct Cells {
     region: Region,
+    /// Up to where `durable` is believed. A plain atomic also under the model checker: it is set before other threads have it,
+    /// and raised once.
+    believed: std::sync::atomic::AtomicU64,
 }
 
 impl Cells {
     /// `region` is the whole of `meta`.
     pub(crate) fn new(region: Region) -> Cells {
-        Cells { region }
+        Cells { region, believed: u64::MAX.into() }
     }
 
     pub(crate) fn region(&self) -> &Region {
@@ -66,17 +69,21 @@ impl Cells {
         if self.word(a).load(Relaxed) == committed { b } else { a }
     }
 
-    /// Offset in the file of the set of counters that holds for `committed`.
+    /// Offset in the file of the set of counters that holds for the last commit.
     pub(crate) fn counters_place(&self) -> usize {
+        self.place(self.committed())
+    }
+
+    /// The same for the commit at `committed`.
+    fn place(&self, committed: u64) -> usize {
         let [a, b] = cell::COUNTERS;
-        if self.spare(self.committed()) == a { b } else { a }
+        if self.spare(committed) == a { b } else { a }
     }
 
     /// The counters that hold for the last commit, or None while it changes or if none of the two sets does.
     pub(crate) fn counters(&self) -> Option<Counters> {
         let committed = self.committed();
-        let [a, b] = cell::COUNTERS;
-        let set = if self.spare(committed) == a { b } else { a };
+        let set = self.place(committed);
         let mut words = [0; Counters::WORDS];
         for (i, word) in words.iter_mut().enumerate() {
             *word = self.word(set + 8 * i).load(Acquire);
@@ -96,11 +103,23 @@ impl Cells {
 
     /// Up to where the log is known durable.
     pub(crate) fn durable(&self) -> u64 {
+        let believed = self.believed.load(Acquire);
+        self.said_durable().min(believed)
+    }
+
+    /// Up to where the log is durable if the cell is not damaged.
+    pub(crate) fn said_durable(&self) -> u64 {
         self.word(cell::DURABLE).load(Acquire)
     }
 
     pub(crate) fn set_durable(&self, position: u64) {
         self.word(cell::DURABLE).store(position, Release);
+        self.believed.store(u64::MAX, Release);
+    }
+
+    /// Until the next sync no more than this counts as durable, whatever the cell says.
+    pub(crate) fn believe_durable(&self, position: u64) {
+        self.believed.store(position, Release);
     }
 
     /// Position of the newest durable checkpoint.
@@ -146,12 +165,41 @@ impl Cells {
     }
 
     pub(crate) fn watermark(&self) -> u32 {
-        // A word that is no page number is one that no file reaches.
-        u32::try_from(self.word(cell::WATERMARK).load(Acquire)).unwrap_or(u32::MAX)
+        // A word that is damaged is a page that no file reaches.
+        number_in(self.word(cell::WATERMARK).load(Acquire)).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn set_watermark(&self, page: u32) {
-        self.word(cell::WATERMARK).store(u64::from(page), Release);
+        self.word(cell::WATERMARK).store(checked(page), Release);
+    }
+
+    /// How many pages the directory led to before its last change: None if the word is damaged, 0 if nobody wrote it.
+    pub(crate) fn pages(&self) -> Option<u32> {
+        number_in(self.word(cell::PAGES).load(Acquire))
+    }
+
+    /// The directory leads to this many pages, and is not about to change.
+    pub(crate) fn set_pages(&self, pages: u64) {
+        self.change_pages(pages);
+        self.word(cell::NEXT_PAGES).store(0, Release);
+    }
+
+    /// A change of the directory that was foreseen is made.
+    pub(crate) fn change_pages(&self, pages: u64) {
+        self.word(cell::PAGES).store(checked(page_count(pages)), Release);
+    }
+
+    /// Once the directory leads to `page`, it leads to this many pages.
+    pub(crate) fn foresee_pages(&self, page: u32, pages: u64) {
+        let word = u64::from(page) | u64::from(page_count(pages)) << 32;
+        self.word(cell::NEXT_PAGES).store(word, Release);
+    }
+
+    /// The page whose being led to makes the change, and how many pages there are then.
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    pub(crate) fn foreseen_pages(&self) -> (u32, u32) {
+        let word = self.word(cell::NEXT_PAGES).load(Acquire);
+        (word as u32, (word >> 32) as u32)
     }
 
     pub(crate) fn life(&self) -> u64 {
@@ -206,4 +254,9 @@ impl Cells {
         let pair = self.word(cell::SPLIT_FROM).load(Relaxed);
         (to & SPLITTING != 0).then_some((pair as u32, (pair >> 32) as u32, to as u32))
     }
+}
+
+/// A number of index pages, of which there are at most 2^32 with the header.
+fn page_count(pages: u64) -> u32 {
+    u32::try_from(pages).unwrap_or(u32::MAX)
 }

@@ -34,21 +34,21 @@ const PAST: usize = 20;
 /// it fail.
 const CALLS: [(&str, &str); 13] = [
     ("openat", "EMFILE"),
-    ("mkdir", "EACCES"),
+    ("mkdirat", "EACCES"),
     ("fallocate", "ENOSPC"),
     ("fsync", "EIO"),
     ("msync", "EIO"),
-    ("rename", "EIO"),
-    ("unlink", "EIO"),
+    ("renameat", "EIO"),
+    ("unlinkat", "EIO"),
     ("pwrite64", "ENOSPC"),
     ("pread64", "EIO"),
     ("flock", "ENOLCK"),
     ("statx", "EIO"),
     ("getdents64", "EIO"),
-    ("statfs", "EIO"),
+    ("fstatfs", "EIO"),
 ];
 /// Calls at which a process is killed, those included that never fail.
-const KILLS: &str = "openat,mkdir,fallocate,ftruncate,fsync,fdatasync,msync,rename,unlink,unlinkat,pwrite64,flock,mmap,munmap,close,write";
+const KILLS: &str = "openat,mkdirat,fallocate,ftruncate,fsync,fdatasync,msync,renameat,unlinkat,pwrite64,flock,mmap,munmap,close,write";
 
 /// A real directory on which calls fail.
 struct Real(PathBuf);

@@ -143,6 +143,7 @@ pub fn thin_device(scratch: &Scratch) -> Result<()> {
     let image = outer.join("image");
     Kind::Ext4.make(&image, 128 << 20)?;
     let mount = Kind::Ext4.mount(&image, &at)?;
+    mount.ask_by_page()?;
     let bench = Bench::new(&at, scratch);
     let mut result = bench.passes("poison", &[("--value", "150000")]);
     pool.remount("size=400M")?;

@@ -4,6 +4,7 @@
 //! last mount of it.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -92,6 +93,17 @@ impl Kind {
 pub struct Mount {
     at: PathBuf,
     mounted: bool,
+}
+
+impl Mount {
+    /// Has the loop device get one page at a time. Of a larger request it may write the first part, find its own disk full, and
+    /// call it a success (seen with Linux 6.18): a device that lies, which is not what is to be tried.
+    pub fn ask_by_page(&self) -> Result<()> {
+        let device = fs::metadata(&self.at)?.dev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let setting = format!("/sys/dev/block/{major}:{minor}/queue/max_sectors_kb");
+        fs::write(&setting, "4").with_context(|| setting)
+    }
 }
 
 impl Mount {

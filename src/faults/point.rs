@@ -80,6 +80,8 @@ super::named! {
 
         /// Both pages of a split are written, and nothing says so.
         SplitBuilt = "split.built",
+        /// The cells say how many pages there will be after a split that is not announced.
+        SplitForeseen = "split.foreseen",
         /// A split is announced, and no entry leads to its pages.
         SplitAnnounced = "split.announced",
         /// One directory entry more leads to a new page.
@@ -88,12 +90,16 @@ super::named! {
         SplitHalf = "split.half",
         /// All entries lead to the new pages, and the split is still announced.
         SplitLed = "split.led",
+        /// The cells count the pages of a split that is still announced.
+        SplitCounted = "split.counted",
         /// The split is done; the page that it replaced is not given back.
         SplitEnded = "split.ended",
         /// The page that the split replaced may be written anew.
         SplitRetired = "split.retired",
         /// A page is written in front of a chain, and nothing leads to it.
         ChainBuilt = "chain.built",
+        /// The cells say how many pages there will be with a page that nothing leads to.
+        ChainForeseen = "chain.foreseen",
         /// All entries lead to the longer chain.
         ChainLed = "chain.led",
         /// The directory is written at twice its size, and nothing leads to it.

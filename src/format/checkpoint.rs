@@ -3,7 +3,7 @@
 
 use super::checksum::crc;
 use super::directory::{ENTRY, MAX_DEPTH};
-use super::meta::Counters;
+use super::meta::{Counters, MAX_SEQUENCE};
 use super::position::ALIGN;
 use super::{PAGE, StoreId, VERSION, set, u32_at, u64_at};
 
@@ -111,7 +111,7 @@ impl CheckpointHeader {
         for (at, word) in (40..).step_by(8).zip(&mut words) {
             *word = u64_at(bytes, at);
         }
-        Some(CheckpointHeader {
+        let header = CheckpointHeader {
             id,
             sequence: u64_at(bytes, 32),
             counters: Counters::from_words(words),
@@ -119,7 +119,9 @@ impl CheckpointHeader {
             depth,
             body_crc: u32_at(bytes, 92),
             rows: u32_at(bytes, 96),
-        })
+        };
+        let possible = header.sequence < MAX_SEQUENCE;
+        (possible && header.counters.wrong(header.watermark).is_none()).then_some(header)
     }
 }
 
@@ -132,7 +134,7 @@ mod tests {
         let header = CheckpointHeader {
             id: [1; 16],
             sequence: 2,
-            counters: Counters::from_words([1, 2, 3, 4, 5, 6]),
+            counters: Counters::from_words([4096, 2, 3, 4, 5, 0]),
             watermark: 9,
             depth: 10,
             body_crc: 11,
@@ -144,6 +146,30 @@ mod tests {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(CheckpointHeader::decode(&bad), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_no_log_has_led_to_is_none() {
+        let counters = |word: usize, value: u64| {
+            let mut words = [4096, 2, 3, 4, 5, 0];
+            words[word] = value;
+            Counters::from_words(words)
+        };
+        let header = |sequence, counters| CheckpointHeader {
+            id: [1; 16],
+            sequence,
+            counters,
+            watermark: 9,
+            depth: 10,
+            body_crc: 11,
+            rows: 12,
+        };
+        let is_read = |header: CheckpointHeader| CheckpointHeader::decode(&header.encode());
+        assert!(is_read(header(1, counters(0, 4096))).is_some());
+        assert_eq!(is_read(header(u64::MAX, counters(0, 4096))), None);
+        for word in 0..Counters::WORDS {
+            assert_eq!(is_read(header(1, counters(word, u64::MAX))), None, "word {word}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! "life"), or when the clean record vouches for them; after a power cut only checksummed bytes are.
 
 use super::checksum::crc;
+use super::position::{ALIGN, MAX_POSITION};
 use super::{PAGE, StoreId, VERSION, set, u32_at, u64_at};
 
 /// Bytes of the file.
@@ -96,7 +97,7 @@ pub(crate) mod cell {
     pub(crate) const CHECKPOINT: usize = BASE + 72;
     /// How many checkpoints have been captured.
     pub(crate) const SEQUENCE: usize = BASE + 80;
-    /// Index pages from this number on were never used.
+    /// Index pages from this number on were never used; a checked number.
     pub(crate) const WATERMARK: usize = BASE + 88;
     /// The page cache in which the cells were written.
     pub(crate) const LIFE: usize = BASE + 96;
@@ -104,12 +105,16 @@ pub(crate) mod cell {
     pub(crate) const WRITER: usize = BASE + 104;
     /// Nonzero while an index sync runs, and `SYNC_FAILED` after any sync that failed.
     pub(crate) const SUSPECT: usize = BASE + 112;
-    /// The commit up to which the words of `usage` have been brought.
-    pub(crate) const COUNTED: usize = BASE + 120;
+    /// How many pages the directory leads to; a checked number. Unlike the counters it is exact in the middle of a commit.
+    pub(crate) const PAGES: usize = BASE + 120;
     /// A split under way: the page that splits (low half) and the page for hash bit 0 (high half)…
     pub(crate) const SPLIT_FROM: usize = BASE + 128;
     /// …and the page for hash bit 1, plus a mark in the high half; 0 when none is under way.
     pub(crate) const SPLIT_TO: usize = BASE + 136;
+    /// A page that the directory is about to lead to (low half), and how many it leads to then (high half).
+    pub(crate) const NEXT_PAGES: usize = BASE + 144;
+    /// The commit up to which the words of `usage` have been brought.
+    pub(crate) const COUNTED: usize = BASE + 152;
     /// Two sets of counters; the one whose position is `COMMITTED` counts.
     pub(crate) const COUNTERS: [usize; 2] = [BASE + 192, BASE + 256];
 }
@@ -119,6 +124,21 @@ pub(crate) const SYNC_FAILED: u64 = 2;
 
 /// The mark in the high half of `SPLIT_TO`.
 pub(crate) const SPLITTING: u64 = 1 << 32;
+
+/// The word of a checked number: it in the low half, its complement in the high one, so that damage shows by itself.
+pub(crate) fn checked(number: u32) -> u64 {
+    u64::from(number) | u64::from(!number) << 32
+}
+
+/// The number that a checked word holds, with 0 in the high half (nobody wrote the complement) or what belongs there.
+pub(crate) fn number_in(word: u64) -> Option<u32> {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    let (number, complement) = (word as u32, (word >> 32) as u32);
+    (complement == 0 || complement == !number).then_some(number)
+}
+
+/// Checkpoint numbers are below this, so that one more is always a number.
+pub(crate) const MAX_SEQUENCE: u64 = 1 << 63;
 
 /// What is counted as commits go by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,6 +162,25 @@ impl Counters {
 
     pub(crate) fn words(&self) -> [u64; Self::WORDS] {
         [self.position, self.entries, self.live_bytes, self.dead_bytes, self.pages, self.segment]
+    }
+
+    /// The number of the first word that no log and no index can have led to, and what should be there. `watermark` pages of
+    /// the index were used at the time.
+    pub(crate) fn wrong(&self, watermark: u32) -> Option<(usize, &'static str)> {
+        let bytes = self.live_bytes.saturating_add(self.dead_bytes);
+        [
+            (
+                0,
+                self.position < MAX_POSITION && self.position.is_multiple_of(ALIGN),
+                "a position in a log",
+            ),
+            (1, self.entries <= self.position / ALIGN, "as many keys as the log has records"),
+            (2, bytes <= self.position, "as many bytes as the log has"),
+            (4, self.pages <= u64::from(watermark), "a number of pages"),
+            (5, self.segment <= self.position / MIN_SEGMENT, "the segment in which the log ends"),
+        ]
+        .into_iter()
+        .find_map(|(word, right, expected)| (!right).then_some((word, expected)))
     }
 
     pub(crate) fn from_words(words: [u64; Self::WORDS]) -> Counters {

@@ -5,6 +5,10 @@ use std::fmt;
 /// Records and values start at multiples of this many bytes.
 pub(crate) const ALIGN: u64 = 16;
 
+/// Positions are below this, so that no sum of a position and what may be in a log is too large. A store that writes a
+/// gibibyte a second gets there in three centuries.
+pub(crate) const MAX_POSITION: u64 = 1 << 63;
+
 /// Rounds up to the next multiple of [`ALIGN`].
 pub(crate) const fn align(bytes: u64) -> u64 {
     (bytes + ALIGN - 1) & !(ALIGN - 1)

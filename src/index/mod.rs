@@ -11,6 +11,7 @@ mod survey;
 mod tidy;
 mod walk;
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -125,9 +126,14 @@ impl Index {
     #[cold]
     fn bad_directory(&self, cell: Cell) -> Error {
         let found = format!("page {}, depth {}", cell.page(), cell.depth());
-        let meta = self.chunks.path().with_file_name("meta");
-        let at = crate::format::meta::cell::DIRECTORY as u64;
-        Error::corrupt(meta, at, "the place of a directory within the index", found)
+        let at = crate::format::meta::cell::DIRECTORY;
+        self.bad_cell(at, "the place of a directory within the index", found)
+    }
+
+    /// A cell of `meta` that the index goes by does not hold what it must.
+    #[cold]
+    fn bad_cell(&self, at: usize, expected: impl Into<String>, found: impl Display) -> Error {
+        Error::corrupt(self.chunks.path().with_file_name("meta"), at as u64, expected, found)
     }
 
     #[cold]

@@ -123,7 +123,7 @@ impl Index {
                 }
                 return Err(self.bad_directory(begun.cell));
             };
-            let found = self.search(&probe, reference, &mut is);
+            let found = self.search(hash, probe.entry, reference, &mut is);
             // A record proves the key, so only the directory's own memory can have misled a hit; a miss or a failure
             // may also come from a page that was recycled meanwhile (invariant I7).
             let hit = matches!(found, Ok(Some(_)));
@@ -234,14 +234,16 @@ impl Index {
         Ok(Some(Probe { entry: Entry(directory[index].load(Acquire)), ..*probe }))
     }
 
-    fn search<T>(
+    /// Finds the key with this hash in the pages that an entry leads to.
+    pub(super) fn search<T>(
         &self,
-        probe: &Probe,
+        hash: Hash,
+        entry: Entry,
         reference: u64,
         is: &mut impl FnMut(u64) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
-        for page in self.chain(probe.entry) {
-            let found = slots(page?.1, probe.hash, reference, |_, at| is(at).transpose());
+        for page in self.chain(entry) {
+            let found = slots(page?.1, hash, reference, |_, at| is(at).transpose());
             if found.is_some() {
                 return found.transpose();
             }

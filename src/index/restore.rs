@@ -27,16 +27,17 @@ impl Index {
         let words = self.directory(cell)?.ok_or_else(|| self.bad_directory(cell))?;
         words[0].store(Entry::new(page, 0, false).0, Relaxed);
         self.cells.set_directory(cell);
+        self.cells.set_pages(1);
         Ok(editor)
     }
 
-    /// Makes the directory of a checkpoint the live one, in pages that no checkpoint names.
-    /// No checkpoint has a number above `least`.
-    pub(crate) fn restore(&self, captured: &Captured, least: u64) -> Result<()> {
+    /// Makes the directory of a checkpoint the live one, in pages that no checkpoint names. `last` is the greatest sequence that a
+    /// checkpoint has had.
+    pub(crate) fn restore(&self, captured: &Captured, last: u64) -> Result<()> {
         self.cells.set_watermark(captured.watermark);
         // Another number than any page was born under before, by this or an earlier attempt to recover; within reason, since
         // after a power cut the cell may hold anything.
-        let left = self.cells.sequence().clamp(least, least.saturating_add(1 << 32));
+        let left = self.cells.sequence().clamp(last, last.saturating_add(1 << 32));
         self.cells.set_sequence(left.saturating_add(1));
         self.cells.end_split();
         reach(Point::RestoreNumbered);

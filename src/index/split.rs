@@ -74,10 +74,18 @@ impl Editor {
         let zero = index.build(&mut self.allocator, zeros, prefix << 1, depth + 1, 0)?;
         let one = index.build(&mut self.allocator, ones, prefix << 1 | 1, depth + 1, 0)?;
         reach(Point::SplitBuilt);
+        let built = index.count(Entry::new(zero.0, 0, zero.1))?
+            + index.count(Entry::new(one.0, 0, one.1))?;
+        let live = (self.allocator.live + built).saturating_sub(replaced);
+        index.cells.foresee_pages(zero.0, live);
+        reach(Point::SplitForeseen);
         index.cells.begin_split(entry.page(), zero.0, one.0);
         reach(Point::SplitAnnounced);
         index.lead(prefix, depth, zero, one)?;
         reach(Point::SplitLed);
+        self.allocator.live = live;
+        index.cells.change_pages(live);
+        reach(Point::SplitCounted);
         index.cells.end_split();
         reach(Point::SplitEnded);
         self.splits += 1;
@@ -85,13 +93,7 @@ impl Editor {
             index.retire(&mut self.allocator, *page)?;
         }
         reach(Point::SplitRetired);
-        let built = self.count(index, zero)? + self.count(index, one)?;
-        self.allocator.live = (self.allocator.live + built).saturating_sub(replaced);
         Ok(())
-    }
-
-    pub(super) fn count(&self, index: &Index, (page, chained): (u32, bool)) -> Result<u64> {
-        index.chain(Entry::new(page, 0, chained)).try_fold(0, |n, page| page.map(|_| n + 1))
     }
 
     /// Puts an empty page in front of a page whose keys cannot be told apart by more hash bits.
@@ -101,10 +103,13 @@ impl Editor {
         let next = entry.page();
         let page = index.build(&mut self.allocator, [], prefix, depth, next)?;
         reach(Point::ChainBuilt);
+        index.cells.foresee_pages(page.0, self.allocator.live + 1);
+        reach(Point::ChainForeseen);
         index.lead_to(prefix, depth, Entry::new(page.0, depth, true))?;
         reach(Point::ChainLed);
         self.splits += 1;
         self.allocator.live += 1;
+        index.cells.change_pages(self.allocator.live);
         Ok(())
     }
 }

@@ -11,10 +11,11 @@ use crate::format::page::PageHeader;
 use crate::sys::sync::AtomicU64;
 
 use super::allocate::Captured;
-use super::probe::slots;
 use super::split::span;
 use super::{Index, directory_pages, header};
 
+/// How many entries a check of the directory looks at.
+const LOOKS: usize = 64;
 /// The bits of an entry without its generation.
 const MEANING: u64 = CHAINED | (CHAINED - 1);
 
@@ -95,9 +96,8 @@ impl Index {
     pub(super) fn announced(&self, at: Cell, words: &[AtomicU64]) -> Result<Option<Halves>> {
         let Some((from, zero, one)) = self.cells.split() else { return Ok(None) };
         let bad = || {
-            let meta = self.chunks.path().with_file_name("meta");
             let found = format!("pages {from}, {zero} and {one}");
-            Error::corrupt(meta, cell::SPLIT_FROM as u64, "a page that splits in two", found)
+            self.bad_cell(cell::SPLIT_FROM, "a page that splits in two", found)
         };
         let half = |page: u32| -> Result<(u32, PageHeader)> {
             let words = self.chunks.page(page)?.ok_or_else(bad)?;
@@ -175,64 +175,83 @@ impl Index {
         Ok(distinct && (named || started))
     }
 
-    /// Checks the directory that a dead writer has left before a successor goes on from it, and counts its pages.
-    pub(crate) fn take_over(&self) -> Result<u64> {
-        let directory = self.copy()?;
-        let watermark = directory.watermark;
-        if directory.region.end > watermark {
-            return Err(self.bad_watermark(watermark));
+    /// Checks the directory that a dead writer has left, as far as a few of its entries tell: the same effort at every size.
+    ///
+    /// A split may be under way. Whatever else is damaged is met by a lookup or a verification.
+    pub(crate) fn check_directory(&self) -> Result<()> {
+        let (cell, words) = self.current()?;
+        let watermark = self.cells.watermark();
+        if cell.page() == 0 || cell.page() + directory_pages(cell.depth()) > watermark {
+            return Err(self.bad_directory(cell));
         }
-        let (mut pages, mut sound, mut first) = (0, 0, None);
-        let mut leaves = 0u64;
-        for leaf in directory.leaves() {
-            leaves += 1;
-            let checked = match leaf {
-                Ok(leaf) => self.adopt(&directory, &leaf),
-                Err(entry) => Err(self.bad_entry(directory.offset(entry))),
-            };
-            match checked {
-                Ok(more) => {
-                    pages += more;
-                    sound += 1;
-                }
-                Err(error) => first = first.or(Some(error)),
+        let (mut looks, mut odd, mut first) = (0, 0, None);
+        for at in (0..words.len()).step_by(words.len().div_ceil(LOOKS)) {
+            looks += 1;
+            let entry = Entry(words[at].load(Acquire));
+            let offset = u64::from(cell.page()) * PAGE + ENTRY * at as u64;
+            let found = self.chunks.page(entry.page())?.and_then(header);
+            // The page itself tells whether it is the entry or the watermark that is wrong.
+            let right = cell.depth().checked_sub(entry.depth()).is_some_and(|each| {
+                let prefix = (at >> each) as u64;
+                let leaf = Leaf { at, entry, prefix };
+                found.is_some_and(|it| it.number == entry.page() && leaf.fits(&it))
+            });
+            odd += usize::from(!right);
+            if entry.page() >= watermark && right {
+                return Err(self.bad_watermark(watermark));
+            }
+            if entry.page() == 0 || entry.page() >= watermark || entry.depth() > cell.depth() {
+                first = first.or(Some(offset));
             }
         }
-        match first {
-            None => Ok(pages),
-            // Where hardly an entry is one, the directory is somewhere else.
-            Some(_) if 2 * sound < leaves => Err(self.bad_directory(self.cells.directory())),
-            Some(error) => Err(error),
+        // Where hardly an entry is one, the directory is somewhere else.
+        if looks > 2 && 2 * odd > looks {
+            return Err(self.bad_directory(cell));
         }
+        first.map_or(Ok(()), |offset| Err(self.bad_entry(offset)))
     }
 
-    /// Checks the page or the chain of one leaf, and counts its pages.
-    fn adopt(&self, directory: &Captured, leaf: &Leaf) -> Result<u64> {
-        let bad_entry = || self.bad_entry(directory.offset(leaf.at));
-        let mut pages = 0;
-        for page in self.chain(leaf.entry) {
-            let (number, words) = page.map_err(|_| bad_entry())?;
-            if number == 0 {
-                return Err(bad_entry());
-            }
-            if number >= directory.watermark {
-                // One of the two is wrong: the page can tell which.
-                let right = header(words).is_some_and(|it| it.number == number && leaf.fits(&it));
-                return Err(if right {
-                    self.bad_watermark(directory.watermark)
-                } else {
-                    bad_entry()
-                });
-            }
-            pages += 1;
+    /// How many pages the directory leads to once a split that was announced is completed.
+    pub(crate) fn count_pages(&self) -> Result<u64> {
+        let pages =
+            self.cells.pages().ok_or_else(|| self.bad_pages("a number and its complement"))?;
+        if pages == 0 {
+            // A writer of an earlier release did not keep the number.
+            return self
+                .copy()?
+                .leaves()
+                .flatten()
+                .try_fold(0, |n, leaf| Ok(n + self.count(leaf.entry)?));
         }
-        Ok(pages)
+        let (page, then) = self.cells.foreseen_pages();
+        let announced = self.cells.split().is_some_and(|(_, zero, _)| zero == page);
+        Ok(u64::from(if announced || self.leads_to(page)? { then } else { pages }))
+    }
+
+    /// The directory leads to this page, as the first of a chain if it is one of several.
+    fn leads_to(&self, page: u32) -> Result<bool> {
+        let (cell, words) = self.current()?;
+        let found = self.chunks.page(page)?.and_then(header).filter(|it| it.number == page);
+        let Some(header) = found else { return Ok(false) };
+        let Some(each) = cell.depth().checked_sub(header.depth) else { return Ok(false) };
+        let entry = words.get(usize::try_from(header.prefix << each).unwrap_or(usize::MAX));
+        Ok(entry.is_some_and(|word| Entry(word.load(Acquire)).page() == page))
+    }
+
+    /// How many pages an entry leads to.
+    pub(super) fn count(&self, entry: Entry) -> Result<u64> {
+        self.chain(entry).try_fold(0, |n, page| page.map(|_| n + 1))
+    }
+
+    #[cold]
+    pub(crate) fn bad_pages(&self, expected: impl Into<String>) -> Error {
+        let found = self.cells.pages().map_or("another word".into(), |pages| pages.to_string());
+        self.bad_cell(cell::PAGES, expected, found)
     }
 
     #[cold]
     fn bad_watermark(&self, found: u32) -> Error {
-        let meta = self.chunks.path().with_file_name("meta");
-        Error::corrupt(meta, cell::WATERMARK as u64, "a page after all that are used", found)
+        self.bad_cell(cell::WATERMARK, "a page after all that are used", found)
     }
 
     /// The page that the directory leads to for a hash, if that can be said.
@@ -255,13 +274,7 @@ impl Index {
         mut is: impl FnMut(u64) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         let Some(entry) = directory.entry(hash) else { return Ok(None) };
-        for page in self.chain(entry) {
-            let found = slots(page?.1, hash, reference, |_, at| is(at).transpose());
-            if found.is_some() {
-                return found.transpose();
-            }
-        }
-        Ok(None)
+        self.search(hash, entry, reference, &mut is)
     }
 }
 

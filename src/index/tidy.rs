@@ -54,8 +54,15 @@ impl Editor {
         Ok(true)
     }
 
-    /// Goes on over the directory, merging pages that are nearly empty, for at most `pages` pages.
-    pub(crate) fn tidy(&mut self, index: &Index, from: Tidied, pages: u64) -> Result<Tidied> {
+    /// Goes on over the directory, merging pages that are nearly empty, for at most `pages` pages. `count` is told how many pages
+    /// the directory leads to after each change, before a successor may take that as done.
+    pub(crate) fn tidy(
+        &mut self,
+        index: &Index,
+        from: Tidied,
+        pages: u64,
+        mut count: impl FnMut(u64),
+    ) -> Result<Tidied> {
         let mut tidied = from;
         for _ in 0..pages {
             let (cell, words) = index.current()?;
@@ -67,7 +74,7 @@ impl Editor {
                 break;
             };
             let entry = Entry(word.load(Relaxed));
-            let merged = self.merge(index, cell, at, entry)?;
+            let merged = self.merge(index, cell, at, entry, &mut count)?;
             tidied.changed += u64::from(merged);
             let each = cell.depth() - entry.depth().min(cell.depth());
             // What has been merged may be merged again, with its new neighbour.
@@ -79,7 +86,14 @@ impl Editor {
     }
 
     /// Makes one page of the one that `entry` names and its neighbour, if the two have one parent and little in them.
-    fn merge(&mut self, index: &Index, cell: Cell, at: usize, entry: Entry) -> Result<bool> {
+    fn merge(
+        &mut self,
+        index: &Index,
+        cell: Cell,
+        at: usize,
+        entry: Entry,
+        count: &mut impl FnMut(u64),
+    ) -> Result<bool> {
         let depth = entry.depth();
         if depth == 0 || depth > cell.depth() {
             return Ok(false);
@@ -103,25 +117,42 @@ impl Editor {
             index.build(&mut self.allocator, slots, (prefix >> 1) as u64, depth - 1, 0)?;
         debug_assert!(!chained, "half a page of slots fits into one");
         let to = Entry::new(page, depth - 1, false);
-        self.lead_announced(index, pair[0], (prefix >> 1) as u64, to)?;
+        let live = self.allocator.live.saturating_sub(1);
+        self.lead_announced(index, pair[0], (prefix >> 1) as u64, to, live)?;
+        count(live);
+        self.end_announced(index);
         for page in pair {
             index.retire(&mut self.allocator, page)?;
         }
-        self.allocator.live = self.allocator.live.saturating_sub(1);
         Ok(true)
     }
 
-    /// Leads a whole prefix to one new page, announced as a split is, so that a successor does not find it half done.
-    fn lead_announced(&mut self, index: &Index, from: u32, prefix: u64, to: Entry) -> Result<()> {
+    /// Leads a whole prefix to one new page, announced as a split is, so that a successor does not find it half done. From then
+    /// on the directory leads to `live` pages.
+    fn lead_announced(
+        &mut self,
+        index: &Index,
+        from: u32,
+        prefix: u64,
+        to: Entry,
+        live: u64,
+    ) -> Result<()> {
         reach(Point::TidyBuilt);
+        index.cells.foresee_pages(to.page(), live);
         index.cells.begin_split(from, to.page(), to.page());
         reach(Point::TidyAnnounced);
         index.lead_to(prefix, to.depth(), to)?;
+        self.allocator.live = live;
+        index.cells.change_pages(live);
         reach(Point::TidyLed);
+        Ok(())
+    }
+
+    /// Ends what was announced. Nothing after a commit says how many pages there are, so that must be counted by now.
+    fn end_announced(&mut self, index: &Index) {
         index.cells.end_split();
         reach(Point::TidyEnded);
         self.splits += 1;
-        Ok(())
     }
 
     /// Writes a directory of half the size if no page needs all of its hash bits; false if one does.
@@ -176,6 +207,7 @@ impl Editor {
         from: Tidied,
         limit: u32,
         pages: u64,
+        mut count: impl FnMut(u64),
     ) -> Result<Tidied> {
         let mut tidied = from;
         tidied.changed += u64::from(self.move_directory_down(index, limit)?);
@@ -199,8 +231,11 @@ impl Editor {
                 let slots: Vec<Slot> = used(index.page(entry.page())?).collect();
                 let built = index.build(&mut self.allocator, slots, prefix, entry.depth(), 0)?;
                 let to = Entry::new(built.0, entry.depth(), built.1);
-                self.lead_announced(index, entry.page(), prefix, to)?;
-                self.allocator.live += self.count(index, built)? - 1;
+                let more = index.count(Entry::new(built.0, 0, built.1))?.saturating_sub(1);
+                let live = self.allocator.live + more;
+                self.lead_announced(index, entry.page(), prefix, to, live)?;
+                count(live);
+                self.end_announced(index);
                 index.retire(&mut self.allocator, entry.page())?;
                 tidied.changed += 1;
             }

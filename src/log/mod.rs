@@ -7,6 +7,7 @@ mod segment;
 mod table;
 mod view;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
@@ -58,6 +59,11 @@ impl Log {
         }
     }
 
+    /// The file of segment `number`.
+    fn path(&self, number: u64) -> PathBuf {
+        self.disk.root().join(name(number))
+    }
+
     /// Number of the segment that a record at `position` is in.
     #[inline]
     fn number(&self, position: u64) -> u64 {
@@ -76,12 +82,10 @@ impl Log {
             return Ok(());
         }
         let pin = Pin::new();
-        for number in self.number(from)..=self.number(to - 1) {
-            if let Some(segment) = self.segments.get(number, &pin) {
-                segment
-                    .sync(from, to)
-                    .map_err(|e| Error::io("sync", self.disk.root().join(name(number)), e))?;
-            }
+        for segment in self.segments.between(self.number(from), self.number(to - 1), &pin) {
+            segment
+                .sync(from, to)
+                .map_err(|e| Error::io("sync", self.path(segment.number()), e))?;
         }
         Ok(())
     }
@@ -92,9 +96,22 @@ impl Log {
             return Ok(());
         }
         let pin = Pin::new();
-        for number in self.number(from)..=self.number(to - 1) {
+        // Those that are there, since a damaged cell may say anything.
+        let range = self.number(from)..=self.number(to - 1);
+        for number in self.numbers()?.into_iter().filter(|number| range.contains(number)) {
             if let Some(segment) = self.view(&pin).find(number)? {
                 segment.redirty(from, to);
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps the segments in `from..to`, so that a sync reaches what another handle has left dirty there.
+    pub(crate) fn map(&self, from: u64, to: u64) -> Result<()> {
+        if from < to {
+            let pin = Pin::new();
+            for number in self.number(from)..=self.number(to - 1) {
+                self.view(&pin).find(number)?;
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Reading the log forward from a position, across segments, to the first bytes that are no record *here*.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::segment::HEADER;
 
 use super::{Record, Segment, View};
@@ -18,7 +18,12 @@ pub(crate) struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// Starts at `position`, which is the start of a record or the end of the log, in segment `number`.
     pub(crate) fn new(log: View<'a>, number: u64, position: u64) -> Result<Scan<'a>> {
-        Ok(Scan { log, segment: log.segment(number)?, successor: None, position })
+        let segment = log.segment(number)?;
+        if !(segment.start() + HEADER..=segment.end()).contains(&position) {
+            let expected = format!("a segment with the position {position}");
+            return Err(Error::corrupt(log.log.path(number), 32, expected, number));
+        }
+        Ok(Scan { log, segment, successor: None, position })
     }
 
     /// Where the next record is, or would be.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::checksum::Salt;
+use crate::format::position::MAX_POSITION;
 use crate::format::segment::{HEADER_BYTES, SegmentHeader, name};
 use crate::format::{PAGE, PAGE_BYTES, StoreId};
 use crate::sys::{Access, Disk, File, Region};
@@ -105,7 +106,7 @@ impl Segment {
         let start = header
             .number
             .checked_mul(segment_bytes)
-            .filter(|start| start.checked_add(header.bytes).is_some())
+            .filter(|start| start.saturating_add(header.bytes) < MAX_POSITION)
             .ok_or_else(|| Error::corrupt(path(), 32, "a number within the log", header.number))?;
         Ok(Segment { salt: Salt::new(&header.id, header.epoch), header, start, region, file })
     }

@@ -45,13 +45,8 @@ impl Engine {
         let newest = self.cells.newest_checkpoint();
         let rows = rows.as_flattened();
         let result = write(&*self.disk, &self.superblock.id, &captured, rows, counters, newest);
-        let written = result.or_else(|error| {
-            // A failed sync of the file leaves it in doubt, but the other one stands.
-            if matches!(error, Error::Io { op: "sync", .. }) {
-                self.poison(half);
-            }
-            Err(error)
-        })?;
+        // A failed sync of the file leaves it in doubt, but the other one stands.
+        let written = result.inspect_err(|error| self.poison_by(half, error))?;
         self.cells.set_checkpoint(written);
         half.durable_sequence.store(captured.sequence, Relaxed);
         reach(Point::CheckpointSet);
@@ -254,6 +249,12 @@ pub(super) fn load_newest(disk: &dyn Disk, id: &StoreId) -> Result<Option<Loaded
     Ok(newest)
 }
 
+/// The headers of the checkpoints that the two files hold, without a look at their directories.
+pub(super) fn headers(disk: &dyn Disk, id: &StoreId) -> Result<Vec<CheckpointHeader>> {
+    let headers = NAMES.iter().map(|name| header(disk, id, name));
+    headers.filter_map(Result::transpose).collect()
+}
+
 /// The header of the checkpoint that a file holds, without a look at its directory.
 pub(super) fn header(
     disk: &dyn Disk,
@@ -276,20 +277,10 @@ pub(super) enum Held {
 
 /// What a file holds.
 pub(super) fn held(disk: &dyn Disk, id: &StoreId, name: &str) -> Result<Held> {
-    let path = || disk.root().join(name);
-    if let Some(whole) = load(disk, id, name)? {
-        return Ok(Held::Whole(whole.0, whole.1));
+    if let Some((header, captured, _)) = load(disk, id, name)? {
+        return Ok(Held::Whole(header, captured));
     }
-    let file = match disk.open(name, Access::Read) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Held::Absent),
-        Err(e) => return Err(Error::io("open", path(), e)),
-    };
-    let len = file.len().map_err(|e| Error::io("stat", path(), e))?;
-    let mut bytes = [0; HEADER];
-    // The length of a file that was never written may not have reached the disk.
-    let there = usize::try_from(len).map_or(HEADER, |len| len.min(HEADER));
-    file.read_at(&mut bytes[..there], 0).map_err(|e| Error::io("read", path(), e))?;
+    let Some((_, _, bytes)) = begin(disk, name)? else { return Ok(Held::Absent) };
     Ok(match CheckpointHeader::decode(&bytes) {
         Some(header) if header.id == *id => Held::Damaged(BODY),
         _ if bytes == [0; HEADER] => Held::Blank,
@@ -319,6 +310,18 @@ fn open(
     id: &StoreId,
     name: &str,
 ) -> Result<Option<(Arc<dyn File>, CheckpointHeader)>> {
+    let Some((file, len, bytes)) = begin(disk, name)? else { return Ok(None) };
+    let Some(body) = len.checked_sub(BODY) else { return Ok(None) };
+    let header = CheckpointHeader::decode(&bytes)
+        .filter(|header| header.id == *id && header.body_bytes() <= body);
+    Ok(header.map(|header| (file, header)))
+}
+
+/// A checkpoint file, its length, and what is where the header goes.
+type Opened = (Arc<dyn File>, u64, [u8; HEADER]);
+
+/// Opens a checkpoint file; None when there is none.
+fn begin(disk: &dyn Disk, name: &str) -> Result<Option<Opened>> {
     let path = disk.root().join(name);
     let file = match disk.open(name, Access::Read) {
         Ok(file) => file,
@@ -326,12 +329,9 @@ fn open(
         Err(e) => return Err(Error::io("open", path, e)),
     };
     let len = file.len().map_err(|e| Error::io("stat", &path, e))?;
-    if len < BODY {
-        return Ok(None);
-    }
     let mut bytes = [0; HEADER];
-    file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
-    let header = CheckpointHeader::decode(&bytes)
-        .filter(|header| header.id == *id && header.body_bytes() <= len - BODY);
-    Ok(header.map(|header| (file, header)))
+    // The length of a file that was never written may not have reached the disk.
+    let there = usize::try_from(len).map_or(HEADER, |len| len.min(HEADER));
+    file.read_at(&mut bytes[..there], 0).map_err(|e| Error::io("read", &path, e))?;
+    Ok(Some((file, len, bytes)))
 }

@@ -110,7 +110,8 @@ impl Engine {
             return Ok(());
         }
         let newest = self.checkpoint()?;
-        mend(&*self.disk, &self.superblock.id, newest)?;
+        let mended = mend(&*self.disk, &self.superblock.id, newest);
+        mended.inspect_err(|error| self.poison_by(half, error))?;
         let writer = half.lock();
         // The free pages that a checkpoint has made known are forgotten, but nothing has changed since it was captured,
         // except pages written for splits by nobody: the index is as synced.

@@ -101,6 +101,13 @@ impl Engine {
         }
     }
 
+    /// The same, if this is the error of a failed sync.
+    pub(super) fn poison_by(&self, half: &WriterHalf, error: &Error) {
+        if matches!(error, Error::Io { op: "sync", .. }) {
+            self.poison(half);
+        }
+    }
+
     /// Makes everything committed so far durable, and returns up to where that is.
     pub(crate) fn sync(&self) -> Result<u64> {
         let half = self.writer()?;

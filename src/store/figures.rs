@@ -64,7 +64,7 @@ impl Engine {
             dead_bytes: self.used_bytes(&counters)?.saturating_sub(counters.live_bytes),
             index_bytes: self.index.bytes()?,
             committed: counters.position,
-            durable: self.cells.durable(),
+            durable: self.cells.said_durable(),
             checkpoint: self.cells.checkpoint(),
         })
     }

@@ -36,12 +36,22 @@ pub(super) fn lock(disk: &dyn Disk) -> Result<Arc<dyn File>> {
             continue;
         }
         // The path must still name the file that is locked.
-        let named = disk.touch(LOCK).map_err(|e| Error::io("open", &path, e))?;
-        let identity = |file: &dyn File| file.identity().map_err(|e| Error::io("stat", &path, e));
-        if identity(&*named)? == identity(&*file)? {
+        if disk.names(LOCK, &*file).map_err(|e| Error::io("stat", &path, e))? {
             return Ok(file);
         }
     }
+}
+
+/// Tries again and again until it works; false if it has not within `patience`.
+fn within(patience: Duration, mut attempt: impl FnMut() -> Result<bool>) -> Result<bool> {
+    let patience = Instant::now() + patience;
+    while !attempt()? {
+        if Instant::now() > patience {
+            return Ok(false);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(true)
 }
 
 /// The process that the live cells name as the writer.
@@ -62,15 +72,10 @@ fn holder(disk: &dyn Disk, lock: &dyn File) -> Option<u32> {
 /// Fails unless the index is free. The lock on it outlives the one on the lock file for a moment when a writer dies, and for
 /// long if that was removed or replaced, or if the index goes by another name elsewhere: then there is a writer.
 pub(super) fn no_writer_is_up(disk: &dyn Disk, lock: &dyn File) -> Result<()> {
-    let patience = Instant::now() + DYING;
-    while is_locked(disk, crate::format::index::NAME)? {
-        if Instant::now() > patience {
-            let pid = holder(disk, lock);
-            return Err(Error::Locked { path: disk.root().to_path_buf(), pid });
-        }
-        std::thread::sleep(PAUSE);
+    if within(DYING, || Ok(!is_locked(disk, crate::format::index::NAME)?))? {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::Locked { path: disk.root().to_path_buf(), pid: holder(disk, lock) })
 }
 
 /// True if some handle holds the file `name` locked: the lock file itself from the start, the index once it is up.
@@ -96,14 +101,8 @@ pub(super) fn wait_for(file: &Arc<dyn File>, path: &Path, kind: LockKind) -> Res
 
 /// Takes `meta` for this handle alone, so that no other one has the store open; false if one has.
 pub(super) fn alone(meta: &Arc<dyn File>, path: &Path) -> Result<bool> {
-    let patience = Instant::now() + PATIENCE;
-    while !meta.try_lock(LockKind::Exclusive).map_err(|e| Error::io("lock", path, e))? {
-        if Instant::now() > patience {
-            return Ok(false);
-        }
-        std::thread::sleep(PAUSE);
-    }
-    Ok(true)
+    let lock = || meta.try_lock(LockKind::Exclusive).map_err(|e| Error::io("lock", path, e));
+    within(PATIENCE, lock)
 }
 
 /// Two lives are of the same file under the same boot of the kernel, whatever the mounts.

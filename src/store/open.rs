@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
 use crate::format::checkpoint::Newest;
 use crate::format::hash::Hasher;
-use crate::format::meta::{BYTES, Clean};
+use crate::format::meta::{BYTES, Clean, MAX_SEQUENCE};
 use crate::format::{PAGE, index as index_format};
 use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
@@ -182,10 +182,12 @@ impl Engine {
 
     /// After a clean close the live cells are what the clean record says, if need be from now on.
     fn believe(&self, clean: &Clean) -> Result<Recovered> {
+        self.check_clean(clean)?;
         let counters = clean.counters;
         let cells = &self.cells;
         cells.set_directory(crate::format::directory::Cell(clean.directory));
         cells.set_watermark(clean.watermark);
+        cells.set_pages(counters.pages);
         cells.set_sequence(clean.sequence);
         cells.set_checkpoint(Newest(clean.checkpoint));
         cells.set_durable(counters.position);
@@ -220,6 +222,24 @@ impl Engine {
         self.index.check_cell()?;
         self.check_all_mappings()?;
         Ok(Recovered { tail, counters, editor: Editor::new(counters.pages) })
+    }
+
+    /// A valid checksum only says that somebody meant what is there.
+    fn check_clean(&self, clean: &Clean) -> Result<()> {
+        let wrong = |at: u64, expected: &str, found: u64| {
+            Err(Error::corrupt(self.file(META), Clean::OFFSET + at, expected, found))
+        };
+        if let Some((word, expected)) = clean.counters.wrong(clean.watermark) {
+            return wrong(8 + 8 * word as u64, expected, clean.counters.words()[word]);
+        }
+        if clean.sequence >= MAX_SEQUENCE {
+            return wrong(64, "a number of checkpoints", clean.sequence);
+        }
+        let checkpoint = Newest(clean.checkpoint);
+        if checkpoint.position() > clean.counters.position || !checkpoint.is_valid() {
+            return wrong(72, "a position before the last commit's end", clean.checkpoint);
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::PAGE;
-use crate::format::meta::{Counters, cell};
+use crate::format::meta::{Counters, MAX_SEQUENCE, cell};
 use crate::format::position::ALIGN;
 use crate::format::segment::HEADER;
 use crate::log::{Segment, View};
@@ -51,7 +51,12 @@ impl Engine {
                 cells.horizon() <= committed,
                 "a position that was committed",
             ),
-            (cell::SEQUENCE, sequence, (1..1 << 63).contains(&sequence), "a number of checkpoints"),
+            (
+                cell::SEQUENCE,
+                sequence,
+                (1..MAX_SEQUENCE).contains(&sequence),
+                "a number of checkpoints",
+            ),
             (cell::WATERMARK, watermark, (1..=pages).contains(&watermark), "a page of the index"),
             (
                 counted + 8,
@@ -74,6 +79,10 @@ impl Engine {
             match checkpoint::header(&*self.disk, &self.superblock.id, name)? {
                 Some(header) => {
                     found |= named.can_be(header.counters.position, name);
+                    // A later one was never announced: a power cut may have torn its directory, and a restore gone back.
+                    if header.counters.position > named.position() {
+                        continue;
+                    }
                     sequence = sequence.max(header.sequence);
                     // A later one may be torn, and then a power cut would not fall back on it.
                     if named.can_be(header.counters.position, name) {

@@ -32,17 +32,32 @@ impl Engine {
         let counters = self.cells.counters().ok_or_else(|| self.no_counters())?;
         self.check_cells(&counters)?;
         reach(Point::ResumeChecked);
-        // A split that was not published yet is not in the counters, hence the count.
-        let pages = self.index.take_over()?;
+        self.index.check_directory()?;
+        let announced = self.cells.split().is_some();
         self.index.finish_split()?;
         reach(Point::ResumeSplit);
+        // A split that was not published yet is not in the counters.
+        let pages = self.index.count_pages()?;
+        self.cells.set_pages(pages);
+        let durable = self.cells.durable();
+        // That cell carries no checksum. The slot rule, and the first sync, go by what checkpoints vouch for: by all that a power
+        // cut may fall back on, also one that its writer did not live to announce.
+        let written = checkpoint::headers(&*self.disk, &self.superblock.id)?;
+        let positions = written.iter().map(|header| header.counters.position);
+        let vouched = positions.fold(self.cells.checkpoint(), u64::max);
+        self.cells.believe_durable(vouched);
         let mut editor = Editor::new(pages);
         let start = Tail { position: committed, segment: counters.segment };
         self.doubt_usage()?;
-        let (tail, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        let (tail, replayed) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        if tail == start && !announced && counters.pages != pages {
+            return Err(self.index.bad_pages(format!("{}, as the counters say", counters.pages)));
+        }
+        let counters = replayed;
         reach(Point::ResumeReplayed);
         // A failed sync may have marked these pages clean (invariant I9).
-        self.log.redirty(self.cells.durable(), tail.position)?;
+        self.log.redirty(durable, tail.position)?;
+        self.log.map(vouched, tail.position)?;
         if self.cells.suspect() {
             self.index.redirty()?;
         }
@@ -78,13 +93,7 @@ impl Engine {
         // From here to the end no one may take the cells for what a writer left.
         self.cells.set_failed();
         reach(Point::RestoreDoubted);
-        // Of one that was never whole there may be a header.
-        let mut least = captured.sequence;
-        for name in NAMES {
-            let other = checkpoint::header(&*self.disk, &id, name)?;
-            least = least.max(other.map_or(0, |header| header.sequence));
-        }
-        self.index.restore(&captured, least)?;
+        self.index.restore(&captured, self.last_sequence(&header)?)?;
         reach(Point::RestoreSwitched);
         if !planted(Bug::SkipSettle) {
             self.settle(end)?;
@@ -92,16 +101,15 @@ impl Engine {
         reach(Point::RestoreSettled);
         if suspect {
             checkpoint::confirm(&*self.disk, &header, &captured, &rows)?;
-        }
-        // Positions past the end are given anew: no slot may lead to them any more, not even after another power cut.
-        if suspect {
             self.index.redirty()?;
         }
+        // Positions past the end are given anew: no slot may lead to them any more, not even after another power cut.
         if !planted(Bug::SettleUnsynced) {
             self.index.sync()?;
         }
         reach(Point::RestoreSynced);
         self.cells.set_durable(start.position);
+        self.cells.set_pages(counters.pages);
         let mut editor = Editor::new(counters.pages);
         self.reset_usage(&rows)?;
         let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
@@ -126,11 +134,11 @@ impl Engine {
     ///
     /// Pages that only the older one names may have been written anew since.
     fn check_newest(&self, newest: &CheckpointHeader) -> Result<()> {
-        let later = self.cells.checkpoint() > newest.counters.position;
-        for name in NAMES {
+        let said = self.cells.checkpoint();
+        for name in NAMES.iter().filter(|_| said > newest.counters.position) {
             let held = checkpoint::held(&*self.disk, &self.superblock.id, name)?;
-            if later && let Held::Damaged(offset) = held {
-                let expected = format!("the checkpoint at position {}", self.cells.checkpoint());
+            if let Held::Damaged(offset) = held {
+                let expected = format!("the checkpoint at position {said}");
                 return Err(Error::corrupt(self.file(name), offset, expected, "other bytes"));
             }
         }
@@ -140,6 +148,12 @@ impl Engine {
             return Err(Error::corrupt(self.file("index"), pages * PAGE, expected, pages));
         }
         Ok(())
+    }
+
+    /// The greatest sequence that a checkpoint has ever had: one whose body a power cut has torn has one, too.
+    fn last_sequence(&self, newest: &CheckpointHeader) -> Result<u64> {
+        let written = checkpoint::headers(&*self.disk, &self.superblock.id)?;
+        Ok(written.iter().map(|header| header.sequence).fold(newest.sequence, u64::max))
     }
 
     /// Sends slots that lead past the end back to the version before (invariant I13).
@@ -221,6 +235,9 @@ impl Engine {
     ) -> Result<()> {
         let header = record.header();
         let (table, key) = (header.table, record.key());
+        if header.prev >= record.position() {
+            return Err(self.damaged(record, "a position before the record's own"));
+        }
         let hash = self.hasher.hash(table, key);
         let pin = Pin::new();
         let log = self.log.view(&pin);

@@ -12,6 +12,8 @@ pub(crate) const CATALOGUE: u32 = 0;
 pub(crate) const DEFAULT_TABLE: u32 = 1;
 /// Ids of named tables start here; an id is never used twice (invariant I14).
 const FIRST_NAMED: u32 = 2;
+/// The least that the three records of a new table take in the log.
+const TABLE_BYTES: u64 = 3 * 48;
 /// Longest name, in bytes.
 pub(crate) const MAX_NAME: usize = 255;
 
@@ -69,13 +71,26 @@ impl Engine {
 
     /// Names of all tables as of `at`, sorted.
     pub(crate) fn table_names(&self, at: u64) -> Result<Vec<String>> {
-        let next = self.catalogue_id(NEXT, at)?.unwrap_or(FIRST_NAMED);
+        let next = self.next_number(at)?;
         let mut names = Vec::new();
         for id in FIRST_NAMED..next {
             names.extend(self.table_name(id, at)?);
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// The number that the next new table gets, as of `at`. Each table that there ever was has left its records in the log.
+    fn next_number(&self, at: u64) -> Result<u32> {
+        let pin = Pin::new();
+        let found = self.reader(&pin).get(CATALOGUE, NEXT, at)?;
+        let Some(record) = found else { return Ok(FIRST_NAMED) };
+        let next = <[u8; 4]>::try_from(record.value()).map(u32::from_le_bytes);
+        let most = u64::from(FIRST_NAMED) + at / TABLE_BYTES;
+        match next {
+            Ok(next) if (u64::from(FIRST_NAMED)..=most).contains(&next.into()) => Ok(next),
+            _ => Err(self.damaged(&record, "a number for the next table")),
+        }
     }
 
     /// The id of the table `name`, which is created if need be.
@@ -127,7 +142,7 @@ impl Engine {
 
     /// The number of a table to be created.
     fn next_id(&self, at: u64) -> Result<u32> {
-        let next = self.catalogue_id(NEXT, at)?.unwrap_or(FIRST_NAMED);
+        let next = self.next_number(at)?;
         let mut id = next;
         while planted(Bug::ReuseTableNumber)
             && id > FIRST_NAMED

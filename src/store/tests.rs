@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::commit::header;
 use super::{DEFAULT_TABLE, Engine, Op};
+use crate::error::Error;
 use crate::faults::{Point, at_points};
 use crate::options::Options;
 use crate::sys::Pin;
@@ -106,4 +107,27 @@ fn so_does_the_process_after_one_that_was_killed_at_it() {
     let engine = open(&left.take().expect("a replay"));
     assert_eq!(get(&engine, b"key").as_deref(), Some(&b"new"[..]));
     assert!(engine.verify().expect("readable").is_ok());
+}
+
+/// A split has moved the slot that a commit has planned for, and the new page does not have it.
+#[test]
+fn a_page_that_has_lost_its_slot_is_an_error() {
+    let disk = SimDisk::new(9);
+    let engine = open(&disk);
+    put(&engine, b"key", b"old");
+    let half = engine.writer().expect("a writer");
+    let plan = {
+        let writer = half.lock();
+        let op = Op { table: DEFAULT_TABLE, key: b"key", value: Some(b"new") };
+        let pin = Pin::new();
+        let mut plan = engine.reader(&pin).plan_single(&writer, &op).expect("sound");
+        // The slot held another version, and does not any more.
+        plan.prev += 16;
+        plan
+    };
+    for i in 0..400u32 {
+        put(&engine, &i.to_le_bytes(), b"value");
+    }
+    let applied = engine.apply(&mut half.lock(), &plan);
+    assert!(matches!(applied, Err(Error::Corrupt { .. })), "{applied:?}");
 }

@@ -9,12 +9,16 @@
 //! * U4: nobody shrinks a mapped file, and a reader's bound is the published length, not the file's.
 //! * U5: bytes are validated before they get a meaning.
 
+#[cfg(any(test, feature = "sim"))]
+mod flock;
 mod fork;
 #[cfg(not(all(test, loom)))]
 mod guard;
 #[cfg(not(all(test, loom)))]
 mod life;
 mod mark;
+#[cfg(any(loom, test, feature = "sim"))]
+mod marks;
 #[cfg(all(test, loom))]
 pub(crate) mod model;
 mod pin;

@@ -100,17 +100,26 @@ impl Ranges {
                 self.read("meta", 4096, 8);
                 self.word("meta", 4104, CELL);
                 self.read("meta", 4168, 8);
+                self.read("meta", 4184, 8);
                 self.read("meta", live, 32);
                 self.read("meta", live + 40, 8);
-                // How far the log was durable, how many checkpoints and pages there are: more than that does no harm. The
-                // life and a failed sync decide how the store is opened. The number of pages is counted.
-                for at in [4160, 4176, 4184, 4192, 4208, live + 32] {
+                // How far the log was durable, how many checkpoints there are: more than that does no harm. The life and a
+                // failed sync decide how the store is opened. The number of pages may lag behind.
+                for at in [4160, 4176, 4192, 4208, live + 32] {
                     self.hint("meta", at, 8);
                 }
-                // The mark of a split under way.
-                self.word("meta", 4232, 1 << 32);
             }
         }
+        if sample.left != Left::Clean {
+            // The two ends of a clean record that is not there: damage to both is reported, to one is not.
+            self.hint("meta", 8192, 8);
+            self.hint("meta", 8192 + 124, 4);
+        }
+        // The mark of a split under way.
+        self.word("meta", 4232, 1 << 32);
+        self.read("meta", 4216, 8);
+        // The number that only counts if the directory leads to the page beside it.
+        self.hint("meta", 4240, 8);
         // Where the set that does not count says that it is for this commit, there are two.
         self.hint("meta", 4288 + 4352 - live, 8);
     }

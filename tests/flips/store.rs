@@ -96,7 +96,12 @@ pub(crate) fn sample(left: Left) -> Sample {
         disk.process_kill()
     };
     let life = disk.page_cache() ^ u64::from(left == Left::Lost);
-    Sample { left, files: disk.files(), life, models }
+    let mut files = disk.files();
+    // As on a disk that had no room for more pages than were needed.
+    let watermark = u32::from_le_bytes(files["meta"][4184..4188].try_into().expect("four bytes"));
+    let used = 4096 * usize::try_from(watermark).expect("small");
+    files.get_mut("index").expect("an index").truncate(used);
+    Sample { left, files, life, models }
 }
 
 /// All that a store holds, by iteration.

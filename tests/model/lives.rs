@@ -189,9 +189,17 @@ impl World {
         self.poisoned = false;
         let found = among(&check::content(&store), allowed).clone();
         let position = store.position().as_u64();
-        if cut {
+        // After a restore all is durable. What was poisoned by a name that could not be synced is only resumed.
+        let durable = store.stats().is_ok_and(|stats| stats.durable >= position);
+        if cut && durable {
             self.history = vec![(position, found)];
             self.acked = 0;
+        } else if cut {
+            let known = self.history.iter().rposition(|(_, state)| *state == found);
+            self.history.truncate(known.map_or(self.history.len(), |at| at + 1));
+            if known.is_none() {
+                self.history.push((position, found));
+            }
         } else if !self.maybes.is_empty() && found != *self.last() {
             self.history.push((position, found));
         }

@@ -210,6 +210,30 @@ fn a_recovery_that_is_cut_short_takes_back_nothing_that_was_durable() {
     }
 }
 
+/// A handle is poisoned by a removal that may come undone as well; who opens the store next goes on from the page cache, and
+/// owes nothing that was not durable.
+#[test]
+fn a_segment_that_could_not_be_given_up_makes_nothing_durable() {
+    let panic = Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Panic };
+    let failing = Fail { call: Call::SyncDir, after: 4, errno: 5, times: 2 };
+    let recovery = Recovery { fail: Some(failing), ..Recovery::default() };
+    let large = Op::Batch { ops: vec![(0, 0, Some(Val::new(0, 5000)))], immediate: false };
+    for seed in 0..20 {
+        World::new(shape(seed)).live(&[
+            put(0, 1),
+            panic.clone(),
+            put_durably(0, 2),
+            put(0, 3),
+            Op::Die { how: Crash::Kill, recovery: recovery.clone() },
+            large.clone(),
+            put(0, 4),
+            bulk(0, 155),
+            Op::Evict(Crash::Kill),
+            Op::Outcomes { count: 3, recovery: Recovery::default() },
+        ]);
+    }
+}
+
 /// A segment left over follows from where the log ends as soon as a cut has taken what was written there since.
 #[test]
 fn slots_of_lost_records_before_a_segment_left_over_go_back() {

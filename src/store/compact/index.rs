@@ -1,11 +1,10 @@
 //! Making the index smaller once most keys are gone: pages are merged, moved to the front of the file, and its end given back.
 
 use crate::error::Result;
-use crate::format::meta::Counters;
 use crate::format::page::{LINE_SLOTS, LINES};
 use crate::index::Tidied;
 
-use super::super::{Engine, WriterHalf};
+use super::super::{Engine, Writer, WriterHalf};
 use super::Compactor;
 
 /// Pages that are looked at while writers wait.
@@ -56,11 +55,17 @@ impl Engine {
         };
         let mut writer = half.lock();
         self.prepare(half, &mut writer)?;
+        let Writer { editor, counters, .. } = &mut *writer;
+        // As of the last commit, which comes from no record of the log.
+        let count = |pages| {
+            counters.pages = pages;
+            self.cells.publish(counters);
+        };
         // Merging needs room for the new pages before the old ones are free.
-        writer.editor.ensure(&self.index, usize::try_from(PAGES).unwrap_or(0) * 64)?;
+        editor.ensure(&self.index, usize::try_from(PAGES).unwrap_or(0) * 64)?;
         match tidying {
             Tidying::Merging(from) => {
-                let tidied = writer.editor.tidy(&self.index, from, PAGES)?;
+                let tidied = editor.tidy(&self.index, from, PAGES, count)?;
                 note(half, tidied.changed > 0);
                 compactor.tidying = Some(match (tidied.is_done(), tidied.changed) {
                     (false, _) => Tidying::Merging(tidied),
@@ -69,7 +74,7 @@ impl Engine {
                 });
             }
             Tidying::Halving => {
-                let halved = writer.editor.halve(&self.index)?;
+                let halved = editor.halve(&self.index)?;
                 note(half, halved);
                 if !halved {
                     compactor.tidied = Some(self.committed());
@@ -77,7 +82,7 @@ impl Engine {
                 compactor.tidying = halved.then_some(Tidying::Halving);
             }
             Tidying::Moving(from, limit) => {
-                let tidied = writer.editor.move_down(&self.index, from, limit, PAGES)?;
+                let tidied = editor.move_down(&self.index, from, limit, PAGES, count)?;
                 note(half, tidied.changed > 0);
                 if tidied.is_done() && tidied.changed == 0 {
                     compactor.moved = Some(self.committed());
@@ -85,9 +90,6 @@ impl Engine {
                 compactor.tidying = (!tidied.is_done()).then_some(Tidying::Moving(tidied, limit));
             }
         }
-        // A successor must not count more pages than the file has once its end is given back.
-        let counters = Counters { pages: writer.editor.live(), ..writer.counters };
-        self.publish(&mut writer, counters);
         Ok(true)
     }
 

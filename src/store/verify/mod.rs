@@ -45,6 +45,8 @@ struct Scope<'a> {
     clean: bool,
     /// The handle is the writer's, and the writer waits.
     ours: bool,
+    /// No commit is on its way.
+    settled: bool,
 }
 
 /// The newest durable checkpoint: what a power cut would fall back on.
@@ -68,14 +70,16 @@ impl Engine {
             half.map(|half| half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner));
         let writer = half.map(WriterHalf::lock);
         let (log, pin) = (self.fresh_log(), Pin::new());
+        let clean = clean::read(self.cells.region()).is_some();
         let scope = Scope {
             engine: self,
             log: log.view(&pin),
             at: self.committed(),
             usage_is_known: self.cells.counted() == self.committed(),
             counters: self.cells.counters(),
-            clean: clean::read(self.cells.region()).is_some(),
+            clean,
             ours: writer.is_some(),
+            settled: clean || writer.as_ref().is_some_and(|writer| !writer.unfinished),
         };
         scope.verify()
     }
@@ -126,7 +130,7 @@ impl Scope<'_> {
         }
         // Compaction has been at what was read: then nothing is as it was counted.
         if findings.is_empty() && engine.cells.horizon() <= self.at {
-            self.check_counters(&totals, pages.count, &mut findings);
+            self.check_counters(&totals, pages.count, &mut findings)?;
         }
         let Totals { segments, records, bytes, entries, .. } = totals;
         Ok(Verification {

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64 as Count, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::{Access, Disk, File, LockKind, PAGE};
+use super::super::flock::Locks;
+use super::super::marks::Marks;
+use super::super::{Access, Disk, File, LockKind, Mark, PAGE};
 use super::memory::Page;
 use super::region::Region;
 use super::word::{AtomicU64, Weak};
@@ -54,7 +56,8 @@ pub(super) struct Inode {
     pages: Vec<Page>,
     len: Count,
     number: u64,
-    locks: Mutex<Vec<(u64, LockKind)>>,
+    locks: Mutex<Locks>,
+    marks: Mutex<Marks>,
     kernel: Arc<Kernel>,
 }
 
@@ -132,6 +135,7 @@ impl ModelDisk {
             len: Count::new(len),
             number: self.shared.kernel.handles.fetch_add(1, Relaxed),
             locks: Mutex::default(),
+            marks: Mutex::default(),
             kernel: Arc::clone(&self.shared.kernel),
         });
         held(&self.shared.names).insert(name.to_owned(), Arc::clone(&inode));
@@ -277,7 +281,8 @@ impl fmt::Debug for ModelFile {
 
 impl Drop for ModelFile {
     fn drop(&mut self) {
-        held(&self.inode.locks).retain(|(owner, _)| *owner != self.handle);
+        held(&self.inode.locks).give_back(self.handle);
+        held(&self.inode.marks).give_back(self.handle);
     }
 }
 
@@ -298,6 +303,10 @@ impl File for ModelFile {
         assert!(len <= (self.inode.pages.len() * PAGE) as u64, "the growth was foreseen");
         self.inode.len.fetch_max(len, Relaxed);
         Ok(())
+    }
+
+    fn reserve(&self, _from: u64, to: u64) -> io::Result<()> {
+        self.grow(to)
     }
 
     fn map(&self, offset: u64, len: usize, access: Access) -> io::Result<Region> {
@@ -338,21 +347,34 @@ impl File for ModelFile {
     }
 
     fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
-        let mut locks = held(&self.inode.locks);
-        locks.retain(|(owner, _)| *owner != self.handle);
-        let free = match kind {
-            LockKind::Shared => locks.iter().all(|(_, held)| *held == LockKind::Shared),
-            LockKind::Exclusive => locks.is_empty(),
-        };
-        if free {
-            locks.push((self.handle, kind));
-        }
-        Ok(free)
+        Ok(held(&self.inode.locks).take(self.handle, kind))
     }
 
     fn unlock(&self) -> io::Result<()> {
-        held(&self.inode.locks).retain(|(owner, _)| *owner != self.handle);
+        held(&self.inode.locks).give_back(self.handle);
         Ok(())
+    }
+
+    fn mark(&self, at: u64) -> io::Result<()> {
+        self.step();
+        held(&self.inode.marks).set(self.handle, at);
+        Ok(())
+    }
+
+    fn unmark(&self, at: u64) -> io::Result<()> {
+        self.step();
+        held(&self.inode.marks).take_back(self.handle, at);
+        Ok(())
+    }
+
+    fn marked(&self, range: Range<u64>) -> io::Result<Option<u64>> {
+        self.step();
+        Ok(held(&self.inode.marks).find(&range))
+    }
+
+    fn marks(&self) -> io::Result<Vec<Mark>> {
+        self.step();
+        Ok(held(&self.inode.marks).all())
     }
 
     fn identity(&self) -> io::Result<(u64, u64)> {

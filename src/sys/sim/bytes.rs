@@ -26,6 +26,18 @@ impl SimDisk {
         content.names().filter_map(file).collect()
     }
 
+    /// Stores bytes into a file, as any program may: in the page cache, not on the platter.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file.
+    pub fn patch(&self, name: &str, offset: u64, bytes: &[u8]) {
+        let mut state = self.shared.lock();
+        let inode = state.content.find(name).and_then(|number| state.inode(number));
+        // The caller is a test, which knows the names.
+        inode.expect("a file of that name").store(bytes, offset);
+    }
+
     /// What the disk's page cache is known by.
     pub fn page_cache(&self) -> u64 {
         self.shared.lock().life

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::super::region::Backing;
-use super::super::{Access, File, LockKind, Mark, PAGE, Region, process_id};
+use super::super::{Access, File, LockKind, Mark, PAGE, Region};
 use super::memory::Extent;
 use super::state::{EIO, ENOSPC, bad_descriptor};
 use super::{Call, Shared};
@@ -52,8 +52,8 @@ impl Drop for SimFile {
         let mut state = self.shared.lock();
         if let Ok(inode) = state.inode(self.inode) {
             inode.handles -= 1;
-            inode.locks.retain(|(owner, _)| *owner != self.handle);
-            inode.marks.retain(|(owner, _)| *owner != self.handle);
+            inode.locks.give_back(self.handle);
+            inode.marks.give_back(self.handle);
         }
         state.content.prune();
     }
@@ -129,56 +129,40 @@ impl File for SimFile {
     fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
         let mut state = self.shared.lock();
         state.enter(Call::Lock)?;
-        let locks = &mut state.inode(self.inode)?.locks;
-        // As `flock` does: a conversion that fails has lost the lock it had.
-        locks.retain(|(owner, _)| *owner != self.handle);
-        let free = match kind {
-            LockKind::Shared => locks.iter().all(|(_, held)| *held == LockKind::Shared),
-            LockKind::Exclusive => locks.is_empty(),
-        };
-        if free {
-            locks.push((self.handle, kind));
-        }
-        Ok(free)
+        Ok(state.inode(self.inode)?.locks.take(self.handle, kind))
     }
 
     fn unlock(&self) -> io::Result<()> {
         let mut state = self.shared.lock();
         state.enter(Call::Any)?;
-        state.inode(self.inode)?.locks.retain(|(owner, _)| *owner != self.handle);
+        state.inode(self.inode)?.locks.give_back(self.handle);
         Ok(())
     }
 
     fn mark(&self, at: u64) -> io::Result<()> {
         let mut state = self.shared.lock();
         state.enter(Call::Lock)?;
-        state.inode(self.inode)?.marks.push((self.handle, at));
+        state.inode(self.inode)?.marks.set(self.handle, at);
         Ok(())
     }
 
     fn unmark(&self, at: u64) -> io::Result<()> {
         let mut state = self.shared.lock();
         state.enter(Call::Any)?;
-        state.inode(self.inode)?.marks.retain(|mark| *mark != (self.handle, at));
+        state.inode(self.inode)?.marks.take_back(self.handle, at);
         Ok(())
     }
 
     fn marked(&self, range: Range<u64>) -> io::Result<Option<u64>> {
         let mut state = self.shared.lock();
         state.enter(Call::Lock)?;
-        let marks = &state.inode(self.inode)?.marks;
-        Ok(marks.iter().map(|(_, at)| *at).find(|at| range.contains(at)))
+        Ok(state.inode(self.inode)?.marks.find(&range))
     }
 
     fn marks(&self) -> io::Result<Vec<Mark>> {
         let mut state = self.shared.lock();
         state.enter(Call::Lock)?;
-        let pid = Some(process_id());
-        let marks = state.inode(self.inode)?.marks.iter().map(|(_, at)| Mark { at: *at, pid });
-        let mut marks: Vec<_> = marks.collect();
-        marks.sort_unstable();
-        marks.dedup();
-        Ok(marks)
+        Ok(state.inode(self.inode)?.marks.all())
     }
 
     fn identity(&self) -> io::Result<(u64, u64)> {

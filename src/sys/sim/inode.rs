@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::{LockKind, PAGE};
+use super::super::PAGE;
+use super::super::flock::Locks;
+use super::super::marks::Marks;
 use super::memory::{Extent, PAGE_WORDS, Words};
 use super::random::Random;
 
@@ -27,9 +29,9 @@ pub(super) struct Inode {
     durable: BTreeMap<u64, Arc<Words>>,
     lost: BTreeMap<u64, Arc<Words>>,
     /// Who holds the file locked.
-    pub(super) locks: Vec<(u64, LockKind)>,
+    pub(super) locks: Locks,
     /// Which bytes are marked, and by whom.
-    pub(super) marks: Vec<(u64, u64)>,
+    pub(super) marks: Marks,
     /// How many handles are open.
     pub(super) handles: usize,
 }

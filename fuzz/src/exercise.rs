@@ -1,0 +1,117 @@
+//! Opens a store that may be damaged in every way, reads all of it, and writes to it.
+
+use mapstone::sim::SimDisk;
+use mapstone::{Error, Store};
+
+use super::damage::Files;
+use super::sample::{KEYS, Sample, TABLE};
+
+/// Opens what these files are read-only, reads it, and if `writing` opens it for that as well. Any error is fine, unless a
+/// verification finds nothing wrong.
+pub(super) fn exercise(sample: &Sample, files: &Files, writing: bool) {
+    let disk = SimDisk::holding(files, sample.life);
+    if !writing {
+        if let Ok(store) = sample.options().open_read_only_sim(&disk) {
+            look(&store);
+        }
+        return;
+    }
+    let mut options = sample.options();
+    let store = match options.verify_on_read(true).open_sim(&disk) {
+        Ok(store) => store,
+        Err(Error::NoSuchTable { .. } | Error::ReadOnly | Error::Forked | Error::Poisoned) => {
+            panic!("an error that opening has no cause for")
+        }
+        Err(_) => return,
+    };
+    let whole = look(&store);
+    let written = write(&store);
+    assert!(!whole || written.is_ok(), "a store without damage refuses a write: {written:?}");
+    let closed = store.close();
+    assert!(!whole || closed.is_ok(), "a store without damage is not closed: {closed:?}");
+    match sample.options().open_sim(&disk) {
+        Ok(store) => assert!(look(&store) || !whole, "damage after a close: {:?}", store.verify()),
+        Err(error) => assert!(!whole, "a store that was closed is not opened: {error}"),
+    }
+}
+
+/// Reads all there is through a handle. If a verification finds nothing wrong, that must work, and what is read one by one must
+/// be what is read in a row. Says whether it did.
+fn look(store: &Store) -> bool {
+    let whole = store.verify().is_ok_and(|verification| verification.is_ok());
+    let read = read(store);
+    assert!(!whole || read.is_ok(), "what was verified cannot be read: {read:?}");
+    whole
+}
+
+fn read(store: &Store) -> Result<(), Error> {
+    // All of it is tried, whatever fails before.
+    let parts = [
+        store.stats().map(drop),
+        store.tables().map(drop),
+        many(store),
+        store.get("large").map(drop),
+        iterate(store),
+        table(store),
+    ];
+    parts.into_iter().collect()
+}
+
+fn many(store: &Store) -> Result<(), Error> {
+    let keys: Vec<[u8; 2]> = (0..KEYS + 20).map(u16::to_be_bytes).collect();
+    // All of them, even if one fails.
+    let single: Vec<_> = keys.iter().step_by(7).map(|key| store.get(key).map(drop)).collect();
+    let values = store.get_many(&keys)?;
+    for value in values.into_iter().flatten() {
+        std::hint::black_box(value.iter().fold(0u8, |sum, byte| sum ^ byte));
+    }
+    single.into_iter().collect()
+}
+
+/// Damage may lead to the same pages again and again; the keys that were ever there bound what is worth seeing.
+const MOST: usize = 10_000;
+
+fn iterate(store: &Store) -> Result<(), Error> {
+    let snapshot = store.snapshot()?;
+    let mut result = Ok(());
+    let mut found = Vec::new();
+    for item in snapshot.iter().take(MOST) {
+        match item {
+            Ok(entry) => found.push(entry),
+            Err(error) => result = Err(error),
+        }
+    }
+    result?;
+    for (key, value) in found {
+        if let Some(same) = snapshot.get(key)? {
+            assert!(*same == *value || !store.verify()?.is_ok(), "two values of a key");
+        }
+    }
+    Ok(())
+}
+
+fn table(store: &Store) -> Result<(), Error> {
+    let snapshot = store.snapshot()?;
+    let Some(table) = snapshot.table(TABLE)? else { return Ok(()) };
+    table.get("apple")?;
+    table.iter().take(MOST).try_for_each(|item| item.map(drop))
+}
+
+fn write(store: &Store) -> Result<(), Error> {
+    let mut batch = store.batch();
+    for key in 0..60u16 {
+        batch.put((key * 40).to_be_bytes(), "written after")?;
+    }
+    let parts = [
+        store.put(3u16.to_be_bytes(), "changed"),
+        store.put_with(4u16.to_be_bytes(), 5000, |to| to.fill(1)),
+        batch.commit().map(drop),
+        store.delete(100u16.to_be_bytes()).map(drop),
+        store.sync().map(drop),
+        store.delete("large").map(drop),
+        store.drop_table(TABLE).map(drop),
+        store.checkpoint().map(drop),
+        store.put(5u16.to_be_bytes(), "last"),
+    ];
+    parts.into_iter().collect()
+}
