@@ -61,7 +61,7 @@ pub struct Options {
     #[cfg(any(test, feature = "sim"))]
     pub(crate) hash_mask: u64,
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) rigged_age: u64,
+    pub(crate) rigged_span: (u64, u64),
 }
 
 impl Default for Options {
@@ -87,7 +87,7 @@ impl Options {
             #[cfg(any(test, feature = "sim"))]
             hash_mask: u64::MAX,
             #[cfg(any(test, feature = "sim"))]
-            rigged_age: u64::MAX,
+            rigged_span: (u64::MAX, u64::MAX),
         }
     }
 
@@ -181,8 +181,8 @@ impl Options {
 
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
-    pub fn rigged_age(&mut self, bytes: u64) -> &mut Options {
-        self.rigged_age = bytes;
+    pub fn rigged_span(&mut self, moved: u64, most: u64) -> &mut Options {
+        self.rigged_span = (moved, most);
         self
     }
 

@@ -3,12 +3,12 @@
 //! Kept by the one writer after each commit; every process may look. It is a hint: nothing is destroyed because of it. What a
 //! crash has made doubtful is unknown, until compaction has been through that segment.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::usage::{bytes, place, word};
+use crate::sys::sync::AtomicU64;
 
 /// The words of the file `usage`. A store of an earlier release has no such file before it is opened for writing.
 #[derive(Debug)]

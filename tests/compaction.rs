@@ -163,7 +163,7 @@ fn records_move_before_they_are_too_old() {
     const AGE: u64 = 1 << 20;
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("store");
-    let store = options().rigged_age(AGE).open(&path).expect("a new store");
+    let store = options().rigged_span(AGE, u64::MAX).open(&path).expect("a new store");
     let mut model = Model::new();
     for i in 0..300 {
         put(&store, &mut model, i, 0);
@@ -181,4 +181,77 @@ fn records_move_before_they_are_too_old() {
     }
     check(&store, &model);
     assert!(store.position().as_u64() > AGE);
+}
+
+/// The largest number of bytes from the oldest segment to the end of the log.
+#[cfg(feature = "sim")]
+#[test]
+fn a_log_that_spans_too_much_is_full_until_it_is_compacted() {
+    const MOST: u64 = 1 << 20;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let store = options().rigged_span(MOST / 2, MOST).open(&path).expect("a new store");
+    let mut model = Model::new();
+    let fill = |model: &mut Model, count: u32| {
+        for i in 0..20_000 {
+            match store.put(key(i % count), value(i % count, i)) {
+                Ok(()) => drop(model.insert(key(i % count), value(i % count, i))),
+                Err(mapstone::Error::Full { .. }) => return true,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        false
+    };
+    assert!(fill(&mut model, 100), "nobody compacts");
+    assert!(store.position().as_u64() < MOST + (1 << 16));
+    check(&store, &model);
+    let refused = store.put_with("more", 3, |_| {});
+    assert!(matches!(refused, Err(mapstone::Error::Full { .. })), "{refused:?}");
+    store.compact(|_| true).expect("space");
+    store.put("more", "now").expect("space");
+    model.insert(b"more".to_vec(), b"now".to_vec());
+    check(&store, &model);
+    // Of a log that is full of what is alive some has to go first.
+    for _ in 0..3 {
+        assert!(fill(&mut model, 20_000), "all is alive");
+        store.compact(|_| true).expect("space");
+    }
+    assert!(store.stats().expect("figures").live_bytes > MOST / 2);
+    for i in 0..10_000 {
+        delete(&store, &mut model, i);
+    }
+    store.compact(|_| true).expect("space");
+    store.put("more", "again").expect("space");
+    model.insert(b"more".to_vec(), b"again".to_vec());
+    check(&store, &model);
+}
+
+/// An iteration has seen the slot of a tombstone which is buried, and whose segment is removed, before it comes to it.
+#[test]
+fn an_iteration_goes_on_while_tombstones_are_buried() {
+    for steps in 0..12 {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("store");
+        let store = options().open(&path).expect("a new store");
+        let mut model = Model::new();
+        for i in 0..600 {
+            put(&store, &mut model, i, 0);
+        }
+        for i in (0..600).filter(|i| i % 3 != 0) {
+            delete(&store, &mut model, i);
+        }
+        for i in (0..600).filter(|i| i % 3 == 0) {
+            put(&store, &mut model, i, 1);
+        }
+        for _ in 0..steps {
+            store.compact_step(1 << 20).expect("space");
+        }
+        let snapshot = store.snapshot().expect("a snapshot");
+        let mut seen = snapshot.iter();
+        let first = seen.next().expect("an item").expect("sound");
+        assert!(model.contains_key(first.0));
+        store.compact(|_| true).expect("space");
+        let rest = seen.map(|item| item.expect("sound").0.to_vec()).collect::<Vec<_>>();
+        assert_eq!(rest.len() + 1, model.len(), "after {steps} steps");
+    }
 }

@@ -113,9 +113,8 @@ pub(crate) fn stored(cur: u64, prev: u64) -> u64 {
     cur >> TAG_SHIFT | prev >> TAG_SHIFT << 20
 }
 
-/// A record that the index leads to may be so many bytes behind the end of the log, and no further: then the version before it,
-/// which was there when it was moved last, is still within half the window.
-pub(crate) const OLDEST: u64 = 1 << 45;
+/// Bytes of the log of which a slot tells the positions apart.
+pub(crate) const WINDOW: u64 = 1 << 48;
 
 /// The line at which the probe for a key starts.
 ///

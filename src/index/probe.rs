@@ -242,13 +242,26 @@ impl Index {
         reference: u64,
         is: &mut impl FnMut(u64) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
-        for page in self.chain(entry) {
-            let found = slots(page?.1, hash, reference, |_, at| is(at).transpose());
-            if found.is_some() {
-                return found.transpose();
+        'anew: loop {
+            for page in self.chain(entry) {
+                let words = page?.1;
+                let mut gone = false;
+                let found = slots(words, hash, reference, |word, at| {
+                    reach(Point::LookupLed);
+                    let found = is(at);
+                    // What a slot leads to is there as long as it leads there: a tombstone may have been buried meanwhile.
+                    gone = found.is_err()
+                        && position(words[word].load(Acquire), reference) != Some(at);
+                    found.transpose()
+                });
+                match found {
+                    _ if gone => continue 'anew,
+                    Some(found) => return found.map(Some),
+                    None => {}
+                }
             }
+            return Ok(None);
         }
-        Ok(None)
     }
 
     /// The pages that an entry leads to: one, or a chain of them.

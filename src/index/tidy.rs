@@ -8,6 +8,7 @@ use crate::faults::{Point, reach};
 use crate::format::directory::{Cell, Entry};
 use crate::format::hash::Hash;
 use crate::format::page::{DEAD, LINE_SLOTS, LINES};
+use crate::sys::sync::AtomicU64;
 
 use super::build::Slot;
 use super::edit::Editor;
@@ -159,7 +160,7 @@ impl Editor {
     pub(crate) fn halve(&mut self, index: &Index) -> Result<bool> {
         let (old, from) = index.current()?;
         let depth = old.depth();
-        let all = |word: &std::sync::atomic::AtomicU64| Entry(word.load(Relaxed)).depth() < depth;
+        let all = |word: &AtomicU64| Entry(word.load(Relaxed)).depth() < depth;
         if depth == 0 || !from.iter().step_by(2).all(all) {
             return Ok(false);
         }

@@ -45,6 +45,13 @@ impl Index {
         }
     }
 
+    /// Some slot with these 40 hash bits leads to `at`.
+    pub(crate) fn leads(&self, stored: u64, at: u64) -> Result<bool> {
+        let hash = Hash(stored << (64 - STORED_BITS));
+        let found = self.lookup(hash, at, |other| Ok((other == at).then_some(())))?;
+        Ok(found.is_some())
+    }
+
     /// The slots of an entry's pages from hash `from` on. Between the two stores that lead a prefix to its new pages, the second
     /// half's entry still leads to the old page, which holds the first half as well.
     fn collect(&self, entry: Entry, from: u64, reference: u64, seen: &mut Vec<Seen>) -> Result<()> {

@@ -87,6 +87,8 @@ impl Engine {
         let Some(last) = writer.plans.plans.iter().rposition(|plan| !plan.skip) else {
             return Ok(writer.counters.position);
         };
+        let deletes = ops.iter().all(|op| op.value.is_none());
+        self.check_span(half, writer.tail.position, deletes)?;
         writer.editor.ensure(&self.index, new_keys)?;
         reach(Point::AppendPlanned);
         let mut plans = std::mem::take(&mut writer.plans.plans);

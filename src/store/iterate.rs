@@ -29,12 +29,12 @@ impl Walk {
     /// The next key that has a value.
     pub(crate) fn next<'p>(&mut self, reader: Reader<'p>) -> Option<Result<Record<'p>>> {
         loop {
-            while let Some((_, position)) = self.slots.get(self.done).copied() {
+            while let Some((hash, position)) = self.slots.get(self.done).copied() {
                 if let Some((_, ahead)) = self.slots.get(self.done + AHEAD) {
                     reader.log.prefetch(*ahead);
                 }
                 self.done += 1;
-                if let Some(found) = self.resolve(reader, position).transpose() {
+                if let Some(found) = self.resolve(reader, hash, position).transpose() {
                     return Some(found);
                 }
             }
@@ -54,8 +54,18 @@ impl Walk {
         }
     }
 
-    fn resolve<'p>(&self, reader: Reader<'p>, position: u64) -> Result<Option<Record<'p>>> {
-        let record = reader.record(position)?;
+    fn resolve<'p>(
+        &self,
+        reader: Reader<'p>,
+        hash: u64,
+        position: u64,
+    ) -> Result<Option<Record<'p>>> {
+        let record = match reader.record(position) {
+            Ok(record) => record,
+            // A tombstone has been buried since its slot was seen: whatever else goes is held by who walks.
+            Err(_) if !reader.engine.index.leads(hash, position)? => return Ok(None),
+            Err(error) => return Err(error),
+        };
         reader.engine.check_record(&record)?;
         if record.header().table != self.table {
             return Ok(None);

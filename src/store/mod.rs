@@ -25,6 +25,7 @@ mod races;
 mod read;
 mod recover;
 mod space;
+mod span;
 mod tables;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -75,9 +76,9 @@ pub(crate) struct Engine {
     guarded: bool,
     /// How many losses the process had seen when all mappings of this handle were last found whole.
     losses_seen: AtomicU64,
-    /// Records move before they are so many bytes behind the end of the log.
+    /// What stays where it is behind the end of the log, and how far that may be stretched.
     #[cfg(any(test, feature = "sim"))]
-    rigged_age: u64,
+    rigged_span: (u64, u64),
     writer: Option<WriterHalf>,
     /// Held open for its shared lock: recovery after a power cut waits until nobody reads.
     meta: Arc<dyn File>,
@@ -97,6 +98,8 @@ struct WriterHalf {
     /// The index has changed in ways that no commit tells, so that a checkpoint is not for nothing.
     touched: AtomicBool,
     compactor: Mutex<compact::Compactor>,
+    /// Number of the oldest segment.
+    oldest: AtomicU64,
     background: Background,
     durability: Durability,
     /// How many percent of the log may be dead before compaction begins in the background; None for no such thing.

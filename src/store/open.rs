@@ -70,7 +70,7 @@ impl Engine {
         wait_for(&up, &engine.file(index_format::NAME), LockKind::Exclusive)?;
         reach(Point::OpenUp);
         hold.set_up(up);
-        engine.writer = Some(WriterHalf {
+        let half = WriterHalf {
             state: Mutex::new(Writer::new(recovered, clean)),
             syncer: Syncer::default(),
             checkpointer: Mutex::new(()),
@@ -78,12 +78,15 @@ impl Engine {
             durable_sequence: AtomicU64::new(0),
             touched: AtomicBool::new(false),
             compactor: Mutex::default(),
+            oldest: AtomicU64::new(0),
             background: Background::default(),
             durability: options.durability,
             compaction: options.compaction,
             checkpoint_interval: options.checkpoint_interval,
             hold,
-        });
+        };
+        engine.find_oldest(&half)?;
+        engine.writer = Some(half);
         Ok(engine)
     }
 
@@ -150,7 +153,7 @@ impl Engine {
             guarded: options.sigbus_guard,
             losses_seen: AtomicU64::new(losses()),
             #[cfg(any(test, feature = "sim"))]
-            rigged_age: options.rigged_age,
+            rigged_span: options.rigged_span,
             writer: None,
             meta,
         })

@@ -45,6 +45,7 @@ impl Engine {
         let reader = self.reader(&pin);
         let mut plan = self.or_lost(half, reader.plan_single(&writer, &op))?;
         plan.size = record::size(key.len(), len);
+        self.check_span(half, writer.tail.position, false)?;
         writer.editor.ensure(&self.index, 1)?;
         let plans = std::slice::from_mut(&mut plan);
         let tail = self.reserve(half, &writer, plans)?;

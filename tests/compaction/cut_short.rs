@@ -102,6 +102,37 @@ fn compaction_can_end_anywhere() {
     }
 }
 
+/// Compaction goes through a segment while a commit, which overwrites what is alive there, is not published yet: a snapshot of the
+/// commit before still needs it.
+#[test]
+fn what_is_overwritten_by_an_unpublished_commit_is_not_gone() {
+    let disk = SimDisk::new(7);
+    let store = options().segment_size(4096).open_sim(&disk).expect("a new store");
+    store.put("key", "old").expect("space");
+    for i in 0..200 {
+        store.put("other", [i; 100]).expect("space");
+    }
+    let snapshot = store.snapshot().expect("a snapshot");
+    let compactor = store.clone();
+    at_points(Some(Box::new(move |reached| {
+        if reached == Point::ApplySlot {
+            let compactor = compactor.clone();
+            let (done, is_done) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let _ = done.send(compactor.compact(|_| true).map(drop));
+            });
+            // It has to wait for the commit sooner or later.
+            let waited = is_done.recv_timeout(std::time::Duration::from_millis(300));
+            assert!(waited.is_err(), "a checkpoint without the writer lock");
+        }
+    })));
+    store.put("key", "new").expect("space");
+    at_points(None);
+    store.compact(|_| true).expect("space");
+    assert_eq!(snapshot.get("key").expect("kept").as_deref(), Some(&b"old"[..]));
+    assert_eq!(store.get("key").expect("sound").as_deref(), Some(&b"new"[..]));
+}
+
 /// Two checkpoints may have one position, when only compaction has been at work between them: the older one must not be taken
 /// for the newest, and the newest must not be written over.
 #[test]

@@ -72,7 +72,7 @@ impl World {
             .checkpoint_interval(self.shape.interval)
             .hash_mask(self.shape.mask)
             .verify_on_read(self.shape.verify_on_read)
-            .rigged_age(self.shape.age)
+            .rigged_span(self.shape.age, u64::MAX)
             .background(false);
         options
     }

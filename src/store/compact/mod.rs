@@ -10,10 +10,11 @@ mod pick;
 mod relocate;
 mod retire;
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::error::Result;
 use crate::index::Tidied;
+use crate::sys::sync::MutexGuard;
 
 use super::{Engine, WriterHalf};
 pub(super) use count::Recount;
@@ -42,6 +43,7 @@ pub(super) struct Compactor {
     pass: Option<Pass>,
     /// Segments to which nothing leads any more, oldest first.
     drained: Vec<Drained>,
+    round: pick::Round,
     tidying: Option<index::Tidying>,
     /// The commit as of which nothing more could be merged.
     tidied: Option<u64>,
@@ -86,8 +88,8 @@ impl Engine {
         {
             return Ok(report);
         }
-        if let Some(number) = self.pick(half, &mut compactor, effort)? {
-            compactor.pass = Some(self.begin_pass(&compactor, number)?);
+        if let Some((number, used)) = self.pick(half, &mut compactor, effort)? {
+            compactor.pass = Some(self.begin_pass(&compactor, number, used)?);
             return Ok(report);
         }
         if self.tidy_step(half, &mut compactor)? {

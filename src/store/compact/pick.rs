@@ -4,13 +4,28 @@
 //! their age term: a hash index knows nothing of which keys are hot.
 
 use crate::error::Result;
-use crate::format::page::OLDEST;
+use crate::log::Tail;
 
 use super::super::{Engine, WriterHalf};
 use super::{Compactor, Effort};
 
 /// A thorough compaction moves a segment if at least this many percent of it are won.
 const WORTH: u64 = 5;
+
+/// Moving all segments because the log is too long.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Round {
+    /// Not before the log ends here.
+    Rest(u64),
+    /// As long as there is a segment before this one.
+    To(u64),
+}
+
+impl Default for Round {
+    fn default() -> Round {
+        Round::Rest(0)
+    }
+}
 
 /// A segment that could be compacted.
 #[derive(Clone, Copy, Debug)]
@@ -37,32 +52,45 @@ impl Candidate {
     }
 }
 
+impl Compactor {
+    /// Whether the log is too long, and the oldest segment is to be moved therefore: each that there was, once. What is alive may
+    /// not fit into less; then this helps no more before much is written again.
+    fn goes_round(&mut self, oldest: u64, tail: Tail, live: u64) -> bool {
+        match self.round {
+            Round::Rest(until) if tail.position < until => return false,
+            Round::Rest(_) => self.round = Round::To(tail.segment),
+            Round::To(end) if oldest >= end => {
+                self.round = Round::Rest(tail.position + live / 2);
+                return false;
+            }
+            Round::To(_) => {}
+        }
+        true
+    }
+}
+
 impl Engine {
-    /// The segment to compact next, if one is worth it.
+    /// The segment to compact next, if one is worth it, and the bytes of its records.
     pub(super) fn pick(
         &self,
         half: &WriterHalf,
         compactor: &mut Compactor,
         effort: Effort,
-    ) -> Result<Option<u64>> {
+    ) -> Result<Option<(u64, u64)>> {
         let (tail, live) = {
             let writer = half.lock();
             (writer.tail, writer.counters.live_bytes)
         };
-        let closed: Vec<u64> =
-            self.log.numbers()?.into_iter().filter(|n| *n < tail.segment).collect();
-        let oldest = closed.iter().copied().find(|number| !compactor.has(*number));
-        let Some(oldest) = oldest else { return Ok(None) };
-        // A slot holds a part of a position, so no record may fall too far behind the end of the log.
+        let numbers = self.log.numbers()?;
+        let closed = numbers.into_iter().filter(|number| *number < tail.segment);
+        let mut left = closed.filter(|number| !compactor.has(*number)).peekable();
+        let Some(oldest) = left.peek().copied() else { return Ok(None) };
         let behind = tail.position.saturating_sub(oldest * self.superblock.segment_bytes);
-        // More than half of that alive would be moved round and round.
-        let allowed = self.oldest_allowed();
-        if behind > allowed && live < allowed / 2 {
-            return Ok(Some(oldest));
-        }
         let mut total = tail.position.saturating_sub(tail.segment * self.superblock.segment_bytes);
         let mut best = None::<Candidate>;
-        for number in closed.iter().copied().filter(|number| !compactor.has(*number)) {
+        let mut first = None::<Candidate>;
+        for number in left {
+            // Of which that is not known, its end cannot be told from damage: it stays.
             let (Some(used), Some(live)) = (self.usage.used(number), self.usage.live(number))
             else {
                 continue;
@@ -71,12 +99,17 @@ impl Engine {
             // Where nothing is older, tombstones hide nothing, and stay behind.
             let cost = live.puts + if number == oldest { 0 } else { live.tombstones };
             let candidate = Candidate { number, used, cost };
+            first = first.or(Some(candidate));
             if best.is_none_or(|best| candidate.beats(&best)) {
                 best = Some(candidate);
             }
         }
+        let number = |it: Option<Candidate>| it.map(|it| (it.number, it.used));
+        if behind > self.span().to_move(live) && compactor.goes_round(oldest, tail, live) {
+            return Ok(number(first));
+        }
         let Effort::Above(percent) = effort else {
-            return Ok(best.filter(|best| best.is_worth(WORTH)).map(|best| best.number));
+            return Ok(number(best.filter(|best| best.is_worth(WORTH))));
         };
         let dead = total.saturating_sub(live).saturating_mul(100);
         let percent = u64::from(percent.min(100));
@@ -87,17 +120,6 @@ impl Engine {
             return Ok(None);
         }
         // When all that is dead is tombstones that still hide something, the oldest segment has to go first.
-        let best = best.filter(|best| best.is_worth(percent / 4)).map(|best| best.number);
-        Ok(best.or(Some(oldest)))
-    }
-
-    #[cfg(not(any(test, feature = "sim")))]
-    fn oldest_allowed(&self) -> u64 {
-        OLDEST
-    }
-
-    #[cfg(any(test, feature = "sim"))]
-    fn oldest_allowed(&self) -> u64 {
-        OLDEST.min(self.rigged_age)
+        Ok(number(best.filter(|best| best.is_worth(percent / 4)).or(first)))
     }
 }

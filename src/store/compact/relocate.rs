@@ -45,14 +45,14 @@ struct Found {
 }
 
 impl Engine {
-    pub(super) fn begin_pass(&self, compactor: &Compactor, number: u64) -> Result<Pass> {
+    /// A pass over segment `number`, of which it must be known where its records end.
+    pub(super) fn begin_pass(&self, compactor: &Compactor, number: u64, used: u64) -> Result<Pass> {
         let numbers = self.log.numbers()?;
         // Those before it on their way out are removed first.
         let oldest = numbers.iter().take_while(|n| **n < number).all(|n| compactor.has(*n))
             || planted(Bug::BuryEarly);
         let pin = Pin::new();
         let start = self.log.view(&pin).segment(number)?.start() + HEADER;
-        let used = self.usage.used(number).unwrap_or(0);
         Ok(Pass { number, position: start, end: start + used, oldest, graves: false })
     }
 
@@ -84,7 +84,13 @@ impl Engine {
             return Ok(false);
         }
         reach(Point::CompactDrained);
-        compactor.drained.push(Drained::new(pass.number, self.committed(), pass.graves));
+        let at = {
+            // What is dead may be so by a commit that is not published yet, and readers before that need it.
+            let mut writer = half.lock();
+            self.prepare(half, &mut writer)?;
+            writer.counters.position
+        };
+        compactor.drained.push(Drained::new(pass.number, at, pass.graves));
         compactor.drained.sort_unstable_by_key(Drained::number);
         Ok(true)
     }

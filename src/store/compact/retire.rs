@@ -112,6 +112,7 @@ impl Engine {
         let number = first.number;
         let bytes = self.log.view(&Pin::new()).segment(number)?.header().bytes;
         self.log.retire(number)?;
+        self.find_oldest(half)?;
         reach(Point::CompactUnlinked);
         self.usage.set_live(number, None);
         self.usage.set_used(number, None);

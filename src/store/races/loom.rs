@@ -10,6 +10,7 @@ use crate::format::hash::Hash;
 use crate::format::meta::Counters;
 use crate::options::{Durability, Options};
 use crate::store::{DEFAULT_TABLE, Engine, Op, Walk};
+use crate::sys::Pin;
 use crate::sys::model::ModelDisk;
 
 /// Runs `model` in every order, with so many switches from threads that could go on; more in the long form.
@@ -61,7 +62,8 @@ pub(super) fn put(engine: &Engine, pairs: &[(&str, &str)]) {
 }
 
 pub(super) fn get(engine: &Engine, key: &str, at: u64) -> Option<String> {
-    let found = engine.get(DEFAULT_TABLE, key.as_bytes(), at).expect("sound");
+    let pin = Pin::new();
+    let found = engine.reader(&pin).get(DEFAULT_TABLE, key.as_bytes(), at).expect("sound");
     found.map(|record| String::from_utf8(record.value().to_vec()).expect("text"))
 }
 
@@ -261,8 +263,8 @@ pub(super) fn split_and_iterate(disk: &ModelDisk) {
     let reader = read(&engine, |engine| {
         let at = engine.committed();
         let mut walk = Walk::new(DEFAULT_TABLE, at);
-        let mut count = 0;
-        while let Some(record) = walk.next(engine) {
+        let (mut count, pin) = (0, Pin::new());
+        while let Some(record) = walk.next(engine.reader(&pin)) {
             count += usize::from(record.expect("sound").value() == b"old");
         }
         assert_eq!(count, 4);
