@@ -219,6 +219,9 @@ fn a_log_that_spans_too_much_is_full_until_it_is_compacted() {
     assert!(store.stats().expect("figures").live_bytes > MOST / 2);
     for i in 0..10_000 {
         delete(&store, &mut model, i);
+        if i % 500 == 0 {
+            store.compact(|_| true).expect("space");
+        }
     }
     store.compact(|_| true).expect("space");
     store.put("more", "again").expect("space");
@@ -253,5 +256,37 @@ fn an_iteration_goes_on_while_tombstones_are_buried() {
         store.compact(|_| true).expect("space");
         let rest = seen.map(|item| item.expect("sound").0.to_vec()).collect::<Vec<_>>();
         assert_eq!(rest.len() + 1, model.len(), "after {steps} steps");
+    }
+}
+
+/// One that was drained before waits for nobody, one that was drained after it but is older for a snapshot.
+#[test]
+fn compaction_ends_while_a_snapshot_is_held() {
+    for steps in 0..12 {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = options().open(dir.path().join("store")).expect("a new store");
+        let mut model = Model::new();
+        for i in 0..600 {
+            put(&store, &mut model, i, 0);
+        }
+        for i in 100..600 {
+            put(&store, &mut model, i, 1);
+        }
+        for _ in 0..steps {
+            store.compact_step(1 << 20).expect("space");
+        }
+        let (snapshot, before) = (store.snapshot().expect("a snapshot"), model.clone());
+        for i in 0..600 {
+            put(&store, &mut model, i, 2);
+        }
+        let ends = (0..3000).any(|_| store.compact_step(1 << 20).expect("space").done);
+        assert!(ends, "after {steps} steps");
+        for (key, value) in &before {
+            assert_eq!(snapshot.get(key).expect("held").as_deref(), Some(&value[..]));
+        }
+        drop(snapshot);
+        let done = store.compact(|_| true).expect("space");
+        assert_eq!(done.held, 0, "after {steps} steps");
+        check(&store, &model);
     }
 }

@@ -267,3 +267,27 @@ fn an_iteration_in_the_middle_of_a_split_meets_each_key_once() {
         }
     }
 }
+
+/// A tombstone stays in the last segment, and what it hides is held by a snapshot.
+#[test]
+fn compaction_ends_while_a_snapshot_is_held() {
+    let batch = |ops| Op::Batch { ops, immediate: false };
+    let put = |key, len| (0, key, Some(Val::new(0, len)));
+    let ops = [
+        batch(vec![put(14, 0), put(1, 0), put(6, 5000)]),
+        batch(vec![(0, 6, None), (0, 14, None)]),
+        Op::Snapshot,
+        Op::Compact { budget: 256, steps: 0 },
+    ];
+    World::new(Shape { seed: 0, ..Shape::default() }).live(&ops);
+}
+
+/// A put that is given up has begun a segment, and the log still ends in the one before, which is empty.
+#[test]
+fn the_segment_in_which_the_log_ends_is_not_removed() {
+    let ops = [
+        Op::Put { table: 0, key: 0, value: Val::new(0, 4001), how: How::Panic },
+        Op::Compact { budget: 256, steps: 0 },
+    ];
+    World::new(Shape { seed: 0, ..Shape::default() }).live(&ops);
+}

@@ -66,7 +66,7 @@ impl Engine {
     fn unknown(&self, writer: &Writer) -> Result<Option<Recount>> {
         let pin = Pin::new();
         for number in self.log.numbers()? {
-            if number >= writer.tail.segment || self.usage.live(number).is_some() {
+            if number >= writer.counters.segment || self.usage.live(number).is_some() {
                 continue;
             }
             let Some(used) = self.usage.used(number) else { continue };

@@ -95,8 +95,9 @@ impl Engine {
         if self.tidy_step(half, &mut compactor)? {
             return Ok(report);
         }
-        if compactor.drained.iter().any(Drained::waits_for_checkpoint) || self.index_is_untidy(half)
-        {
+        let durable = half.durable_sequence();
+        let waits = |drained: &Drained| drained.waits_for_checkpoint(durable);
+        if compactor.drained.iter().any(waits) || self.index_is_untidy(half) {
             self.checkpoint()?;
             return Ok(report);
         }

@@ -4,6 +4,7 @@
 //! their age term: a hash index knows nothing of which keys are hot.
 
 use crate::error::Result;
+use crate::format::meta::Counters;
 use crate::log::Tail;
 
 use super::super::{Engine, WriterHalf};
@@ -77,12 +78,11 @@ impl Engine {
         compactor: &mut Compactor,
         effort: Effort,
     ) -> Result<Option<(u64, u64)>> {
-        let (tail, live) = {
-            let writer = half.lock();
-            (writer.tail, writer.counters.live_bytes)
-        };
+        // As of the last commit: a segment that was begun for one which was given up is not where the log ends.
+        let Counters { position, segment, live_bytes: live, .. } = half.lock().counters;
+        let tail = Tail { position, segment };
         let numbers = self.log.numbers()?;
-        let closed = numbers.into_iter().filter(|number| *number < tail.segment);
+        let closed = numbers.into_iter().filter(|number| *number < segment);
         let mut left = closed.filter(|number| !compactor.has(*number)).peekable();
         let Some(oldest) = left.peek().copied() else { return Ok(None) };
         let behind = tail.position.saturating_sub(oldest * self.superblock.segment_bytes);

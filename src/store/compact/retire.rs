@@ -35,21 +35,22 @@ impl Drained {
         self.number
     }
 
-    pub(super) fn waits_for_checkpoint(&self) -> bool {
-        self.settled.is_some()
+    /// It goes once another checkpoint than those up to number `durable` is durable.
+    pub(super) fn waits_for_checkpoint(&self, durable: u64) -> bool {
+        self.settled.is_some_and(|settled| settled >= durable)
     }
 }
 
 impl Engine {
-    /// Lets the first segment go that nobody holds any more: its tombstones are buried. False if there is none.
+    /// Lets the segment go that has been drained for longest, if nobody holds it any more: its tombstones are buried. False if
+    /// there is none.
     pub(super) fn settle_drained(
         &self,
         half: &WriterHalf,
         compactor: &mut Compactor,
     ) -> Result<bool> {
-        let Some(drained) = compactor.drained.iter_mut().find(|d| d.settled.is_none()) else {
-            return Ok(false);
-        };
+        let unsettled = compactor.drained.iter_mut().filter(|drained| drained.settled.is_none());
+        let Some(drained) = unsettled.min_by_key(|drained| drained.at) else { return Ok(false) };
         if self.cells.horizon() < drained.at && !planted(Bug::SkipHorizon) {
             self.cells.set_horizon(drained.at);
         }
@@ -101,15 +102,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Unlinks the oldest segment for which all is done; returns its bytes, 0 if there is none.
+    /// Unlinks a segment for which all is done; returns its bytes, 0 if there is none.
     pub(super) fn retire(&self, half: &WriterHalf, compactor: &mut Compactor) -> Result<u64> {
         let durable = half.durable_sequence();
-        let Some(first) = compactor.drained.first() else { return Ok(0) };
         let early = planted(Bug::UnlinkBeforeCheckpoint);
-        if first.settled.is_none_or(|settled| durable <= settled && !early) {
-            return Ok(0);
-        }
-        let number = first.number;
+        // What a buried tombstone hid must be gone before the tombstone is.
+        let at = (0..).zip(&compactor.drained).find_map(|(i, drained)| {
+            let ready = drained.settled.is_some_and(|settled| durable > settled || early);
+            (ready && (i == 0 || !drained.graves)).then_some(i)
+        });
+        let Some(at) = at else { return Ok(0) };
+        let number = compactor.drained[at].number;
         let bytes = self.log.view(&Pin::new()).segment(number)?.header().bytes;
         self.log.retire(number)?;
         self.find_oldest(half)?;
@@ -117,8 +120,8 @@ impl Engine {
         self.usage.set_live(number, None);
         self.usage.set_used(number, None);
         reach(Point::CompactForgotten);
-        compactor.drained.remove(0);
-        // One after the other: what a tombstone hides must be gone before the tombstone is.
+        compactor.drained.remove(at);
+        // One after the other, also after a power cut.
         let dir = self.file("log");
         self.disk.sync_dir("log").map_err(|e| {
             self.poison(half);
