@@ -359,3 +359,22 @@ fn a_close_that_cannot_sync_the_mended_checkpoint_is_a_failed_sync() {
     assert_eq!(word(&disk.files()["meta"], SUSPECT), 2, "the cells say so");
     assert!(open(&disk.files(), life).expect("recovery").verify().expect("readable").is_ok());
 }
+
+#[test]
+fn a_meta_cut_short_within_its_superblock_is_a_damaged_store() {
+    let disk = SimDisk::new(9);
+    options().open_sim(&disk).expect("a new store").close().expect("space");
+    let whole = disk.files();
+    for len in [0, 7, 8, 16, 63, 64, 4096] {
+        let mut files = whole.clone();
+        files.get_mut("meta").expect("a file").truncate(len);
+        let opened = options().open_sim(&SimDisk::holding(&files, disk.page_cache()));
+        match opened {
+            Err(Error::NotAStore { .. }) if len < 8 => {}
+            Err(Error::Corrupt { file, offset, .. }) if len >= 8 => {
+                assert!(file.ends_with("meta") && offset == len as u64, "{len}: {offset}");
+            }
+            other => panic!("{len} bytes: {other:?}"),
+        }
+    }
+}

@@ -59,6 +59,9 @@ pub struct Trial {
     /// Believe what the page cache holds, as long as the store does.
     #[arg(long)]
     pub warm: bool,
+    /// Have `SIGBUS` turned into errors.
+    #[arg(long)]
+    pub guard: bool,
     /// Bytes of most values.
     #[arg(long, default_value_t = 400)]
     pub value: u32,
@@ -79,7 +82,7 @@ impl Trial {
 
     fn options(&self) -> Options {
         let mut options = Options::new();
-        options.segment_size(256 << 10).checkpoint_interval(64 << 20);
+        options.segment_size(256 << 10).checkpoint_interval(64 << 20).sigbus_guard(self.guard);
         options
     }
 
@@ -134,7 +137,7 @@ impl Trial {
         ledger.go_on(50)?;
         let Ledger { store, notes, next, .. } = ledger;
         store.close()?;
-        let store = Store::open_read_only(&self.store)?;
+        let store = self.options().open_read_only(&self.store)?;
         Ledger { trial: self, notes, store, next }.check_all()
     }
 

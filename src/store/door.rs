@@ -47,14 +47,15 @@ pub(super) fn read_superblock(disk: &dyn Disk, meta: &dyn File) -> Result<Superb
     let path = disk.root().join(META);
     let len = meta.len().map_err(|e| Error::io("stat", &path, e))?;
     let mut bytes = [0; SUPERBLOCK];
-    if len >= SUPERBLOCK as u64 {
-        meta.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
-    }
+    let there = usize::try_from(len).map_or(SUPERBLOCK, |len| len.min(SUPERBLOCK));
+    meta.read_at(&mut bytes[..there], 0).map_err(|e| Error::io("read", &path, e))?;
+    let short = || Error::corrupt(&path, len, format!("{BYTES} bytes"), format!("{len} bytes"));
     let superblock = Superblock::decode(&bytes).map_err(|unreadable| match unreadable {
         Unreadable::Foreign => {
             let why = format!("its {META} was not written by mapstone");
             Error::NotAStore { path: disk.root().to_path_buf(), why }
         }
+        Unreadable::Damaged(..) if there < SUPERBLOCK => short(),
         Unreadable::Damaged(offset, expected) => {
             Error::corrupt(&path, offset, expected, "other bytes")
         }
@@ -63,7 +64,7 @@ pub(super) fn read_superblock(disk: &dyn Disk, meta: &dyn File) -> Result<Superb
         }
     })?;
     if len < BYTES {
-        return Err(Error::corrupt(path, len, format!("{BYTES} bytes"), format!("{len} bytes")));
+        return Err(short());
     }
     Ok(superblock)
 }

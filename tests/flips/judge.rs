@@ -24,6 +24,23 @@ pub(crate) enum Verdict {
     Harmless,
 }
 
+/// All that may be reported elsewhere than it is: the damaged file, and the cell if it is one, the file (or directory) that is
+/// named, and what is missed there.
+const CONTRADICTIONS: [(&str, Option<u64>, &str, &str); 7] = [
+    // How far the log was durable, against a log that ends before.
+    ("meta", Some(4160), "log", "which were durable"),
+    // Where the directory is, against what is there.
+    ("meta", Some(4104), "index", ""),
+    // A slot, against the log where it leads.
+    ("index", None, "log", "a record"),
+    ("index", None, "log", "a segment"),
+    // An index that ends too early, against how many pages it has and where its directory is.
+    ("index", None, "meta", "a page of the index"),
+    ("index", None, "meta", "the place of a directory within the index"),
+    // A checkpoint that is gone, against the cell that names it.
+    ("checkpoint", None, "meta", "the position of a checkpoint"),
+];
+
 /// How far from the damage its report may be: a record, a page.
 const NEAR: u64 = 8192;
 
@@ -33,15 +50,14 @@ impl Place {
             && (self.first.saturating_sub(NEAR)..=self.last.saturating_add(NEAR)).contains(&offset)
     }
 
-    /// One word against another place, and nothing tells which of them is wrong: how far the log was durable, where the
-    /// directory is, and to a recovery a slot that leads to no record.
+    /// One place against another, and nothing tells which of them is wrong.
     fn contradicts(&self, file: &Path, expected: &str) -> bool {
-        let cell = |at: u64| self.file == "meta" && self.first / 8 == at / 8;
-        // Of many bytes the effect may show first where something leads to them.
-        let wide = self.last > self.first;
-        wide || cell(4160) && expected.contains("which were durable")
-            || cell(4104) && file.ends_with("index")
-            || self.file == "index" && expected == "a record"
+        CONTRADICTIONS.iter().any(|(damaged, cell, named, says)| {
+            self.file.starts_with(damaged)
+                && cell.is_none_or(|cell| self.first <= cell + 7 && cell <= self.last)
+                && file.components().any(|part| part.as_os_str() == *named)
+                && expected.contains(says)
+        })
     }
 
     /// The error says where the damage is.

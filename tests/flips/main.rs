@@ -134,7 +134,8 @@ fn flip_all(left: Left) {
             read(&sample, &files, &place).map_err(fail)?,
             write(&sample, &files, &place).map_err(fail)?,
         );
-        let count = if seen == Verdict::Reported { &found } else { &harmless };
+        let reported = [seen, written].contains(&Verdict::Reported);
+        let count = if reported { &found } else { &harmless };
         count.fetch_add(1, Ordering::Relaxed);
         match (kind, seen) {
             (Kind::Read, Verdict::Harmless) => {
