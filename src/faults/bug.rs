@@ -83,7 +83,5 @@ super::named! {
         BuryVolatile = "bury-volatile",
         /// A tombstone is buried although an older segment holds what it hides (invariant I15).
         BuryEarly = "bury-early",
-        /// A relocated record is as new as its copy.
-        RelocateAsNew = "relocate-as-new",
     }
 }

@@ -54,6 +54,7 @@ impl Engine {
             return Err(self.index.bad_pages(format!("{}, as the counters say", counters.pages)));
         }
         let counters = replayed;
+        self.doubt_graves()?;
         reach(Point::ResumeReplayed);
         // A failed sync may have marked these pages clean (invariant I9).
         self.log.redirty(durable, tail.position)?;
@@ -113,6 +114,7 @@ impl Engine {
         let mut editor = Editor::new(counters.pages);
         self.reset_usage(&rows)?;
         let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        self.doubt_graves()?;
         reach(Point::RestoreReplayed);
         // What was read back may still be only in the page cache of a store that was copied or moved here.
         self.log.redirty(start.position, end.position)?;

@@ -139,6 +139,16 @@ impl Engine {
         Ok(())
     }
 
+    /// After a crash: how many tombstones of a segment are buried of which nothing else is left, no record tells.
+    pub(super) fn doubt_graves(&self) -> Result<()> {
+        for number in self.log.numbers()? {
+            if self.usage.live(number).is_some_and(|live| live.puts == 0 && live.tombstones > 0) {
+                self.usage.set_live(number, None);
+            }
+        }
+        Ok(())
+    }
+
     /// Learns from the headers of segments up to the `last` where the ones before them end, as far as that is not known.
     pub(super) fn learn_used(&self, last: u64) -> Result<()> {
         let mut numbers = self.log.numbers()?;

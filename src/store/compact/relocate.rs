@@ -200,6 +200,5 @@ impl Engine {
 /// The header that a copy of a record has, but for its commit mark and its `prev`.
 fn relocated(header: &Header) -> Header {
     let live_before = header.kind == record::Kind::Put;
-    let relocated = !planted(Bug::RelocateAsNew);
-    Header { crc: 0, commit: false, live_before, relocated, ..*header }
+    Header { crc: 0, commit: false, live_before, relocated: true, ..*header }
 }
