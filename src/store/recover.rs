@@ -112,7 +112,7 @@ impl Engine {
         self.cells.set_durable(start.position);
         self.cells.set_pages(counters.pages);
         let mut editor = Editor::new(counters.pages);
-        self.reset_usage(&rows)?;
+        self.reset_usage(&rows, next.segment)?;
         let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
         self.doubt_graves()?;
         reach(Point::RestoreReplayed);
@@ -254,6 +254,10 @@ impl Engine {
             Some((place, _)) => {
                 let durable = self.cells.durable();
                 editor.replace(&self.index, place, hash, record.position(), durable)?;
+            }
+            // Its tombstone was buried: the slot gets back what the rule for slots wants there (invariant I5).
+            None if header.prev != 0 && header.prev < self.cells.durable() => {
+                editor.insert_after(&self.index, hash, record.position(), header.prev)?;
             }
             None => editor.insert(&self.index, hash, record.position())?,
         }
