@@ -331,7 +331,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// None at present; reserved for registering the snapshot with other processes.
+    /// [`Error::Io`](crate::Error::Io) when its position cannot be marked for other processes to see.
     pub fn snapshot(&self) -> Result<Snapshot> {
         Snapshot::hold(&self.handle, DEFAULT_TABLE)
     }

@@ -144,12 +144,13 @@ impl World {
             Op::Overtake { times, batch } => self.overtake(*times, batch),
             Op::SnapshotThere => self.snapshot_there(),
             Op::LetGo => self.check_snapshots(),
-            Op::Snapshot => {
-                let snapshot = self.store().snapshot().expect("a snapshot");
-                if self.maybes.is_empty() {
+            Op::Snapshot => match self.store().snapshot() {
+                Ok(snapshot) if self.maybes.is_empty() => {
                     self.snapshots.push((snapshot, self.last().clone()));
                 }
-            }
+                Ok(_) => {}
+                Err(error) => self.allow(&error),
+            },
             Op::Reader => match self.options().open_read_only_sim(&self.disk) {
                 Ok(reader) => self.reader = Some(reader),
                 Err(error) => self.allow(&error),

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
 use super::loom::{
-    explore, publish_and_count, publish_and_read, recycle_and_read, split_and_iterate,
-    split_and_read,
+    compact_and_read, explore, publish_and_count, publish_and_read, recycle_and_read,
+    split_and_iterate, split_and_read,
 };
 use crate::faults::{Bug, plant};
 use crate::sys::model::{ModelDisk, Weak, Weakened, weaken_fences};
@@ -30,6 +30,7 @@ const COUNT: Scenario = publish_and_count;
 const SPLIT: Scenario = split_and_read;
 const ITERATE: Scenario = split_and_iterate;
 const RECYCLE: Scenario = recycle_and_read;
+const COMPACT: Scenario = compact_and_read;
 
 macro_rules! weak {
     ($($test:ident: $file:literal $words:expr, $weak:ident, $scenarios:expr;)*) => {
@@ -94,4 +95,8 @@ fn loom_sees_that_a_check_is_missing() {
     must_catch("the directory cell is not checked", strong, &[SPLIT, ITERATE]);
     plant(Some(Bug::IgnoreMovedPage));
     must_catch("the entry is not checked", strong, &[SPLIT, ITERATE, RECYCLE]);
+    plant(Some(Bug::SkipHorizon));
+    must_catch("the horizon is not told", strong, &[COMPACT]);
+    plant(Some(Bug::IgnoreMarks));
+    must_catch("marks are not looked at", strong, &[COMPACT]);
 }
