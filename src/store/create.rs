@@ -15,6 +15,7 @@ use crate::log::Log;
 use crate::options::Options;
 use crate::sys::{Access, Disk, File};
 
+use super::wait::WAITERS;
 use super::{checkpoint, clean};
 
 /// Advisory locks and nothing else.
@@ -25,7 +26,7 @@ const UNFINISHED: &str = "meta.unfinished";
 
 /// What an unfinished creation may have left.
 fn is_leftover(name: &str) -> bool {
-    [LOCK, index::NAME, UNFINISHED, "log"].contains(&name)
+    [LOCK, WAITERS, index::NAME, UNFINISHED, "log"].contains(&name)
         || READERS.contains(&name)
         || CHECKPOINTS.contains(&name)
 }

@@ -26,6 +26,7 @@ mod tables;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod verify;
+mod wait;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -49,6 +50,7 @@ use crate::sys::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::sys::{Disk, File};
 use durable::Syncer;
 use hold::Hold;
+use wait::Bell;
 
 /// One open store. Reads need nothing else; `writer` is there if this handle may write.
 #[derive(Debug)]
@@ -65,6 +67,7 @@ pub(crate) struct Engine {
     /// How many losses the process had seen when all mappings of this handle were last found whole.
     losses_seen: AtomicU64,
     writer: Option<WriterHalf>,
+    bell: wait::Shared,
     /// Held open for its shared lock: recovery after a power cut waits until nobody reads.
     meta: Arc<dyn File>,
 }
@@ -78,6 +81,8 @@ struct WriterHalf {
     checkpointer: Mutex<()>,
     /// Where the last checkpoint was captured, or tried, so that a failing one is not tried at every commit.
     attempted: AtomicU64,
+    /// Rung at every commit.
+    bell: Arc<Bell>,
     background: Background,
     durability: Durability,
     checkpoint_interval: u64,

@@ -23,6 +23,7 @@ use super::hold::Hold;
 use super::locks::{PAUSE, alone, is_locked, lock, no_writer_is_up, same_kernel, wait_for};
 use super::plan::Plans;
 use super::recover::Recovered;
+use super::wait::{self, Bell};
 use super::{Engine, Writer, WriterHalf, clean};
 
 impl Engine {
@@ -43,6 +44,7 @@ impl Engine {
         if !is_there(&*disk, options)? {
             create(&disk, options)?;
         }
+        let bell = Arc::new(Bell::open(&*disk)?);
         let mut engine = Engine::load(disk, options, Access::Write)?;
         let before = engine.cells.writer();
         engine.cells.set_writer(process_id());
@@ -61,11 +63,14 @@ impl Engine {
         wait_for(&up, &engine.file(index_format::NAME), LockKind::Exclusive)?;
         reach(Point::OpenUp);
         hold.set_up(up);
+        // What a killed writer did not live to publish.
+        bell.ring();
         engine.writer = Some(WriterHalf {
             state: Mutex::new(Writer::new(recovered, clean)),
             syncer: Syncer::default(),
             checkpointer: Mutex::new(()),
             attempted: AtomicU64::new(0),
+            bell: Arc::clone(&bell),
             background: Background::default(),
             durability: options.durability,
             checkpoint_interval: options.checkpoint_interval,
@@ -134,6 +139,7 @@ impl Engine {
             guarded: options.sigbus_guard,
             losses_seen: AtomicU64::new(losses()),
             writer: None,
+            bell: wait::Shared::default(),
             meta,
         })
     }

@@ -6,10 +6,11 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64 as Count, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::super::flock::Locks;
-use super::super::{Access, Disk, File, LockKind, PAGE};
+use super::super::{Access, Disk, File, Futex, LockKind, PAGE};
+use super::futex::ModelFutex;
 use super::memory::Page;
 use super::region::Region;
 use super::word::{AtomicU64, Weak};
@@ -56,6 +57,7 @@ pub(super) struct Inode {
     len: Count,
     number: u64,
     locks: Mutex<Locks>,
+    futex: OnceLock<Arc<ModelFutex>>,
     kernel: Arc<Kernel>,
 }
 
@@ -133,6 +135,7 @@ impl ModelDisk {
             len: Count::new(len),
             number: self.shared.kernel.handles.fetch_add(1, Relaxed),
             locks: Mutex::default(),
+            futex: OnceLock::new(),
             kernel: Arc::clone(&self.shared.kernel),
         });
         held(&self.shared.names).insert(name.to_owned(), Arc::clone(&inode));
@@ -349,6 +352,11 @@ impl File for ModelFile {
 
     fn identity(&self) -> io::Result<(u64, u64)> {
         Ok((1, self.inode.number))
+    }
+
+    fn futex(&self) -> io::Result<Arc<dyn Futex>> {
+        let futex = self.inode.futex.get_or_init(Arc::default);
+        Ok(Arc::clone(futex) as Arc<dyn Futex>)
     }
 
     fn mount(&self) -> io::Result<u64> {
