@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytemuck::NoUninit;
 
@@ -152,6 +153,36 @@ impl Store {
     /// Position of the last commit that this handle sees.
     pub fn position(&self) -> Position {
         Position(self.engine().committed())
+    }
+
+    /// Waits until there is a commit after `position`, in any process, and returns the position of the last one; None when
+    /// there is none within `timeout`.
+    ///
+    /// The thread sleeps, and the writer wakes it: tens of microseconds after the commit on Linux (a futex on a word that all
+    /// processes share). Elsewhere, and for a process that may not write in the store's directory, it looks every millisecond.
+    /// Commits are seen as soon as [`get`](Store::get) sees them, durable or not. A writer that recovers may move the position
+    /// without a change of content.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use std::time::Duration;
+    ///
+    /// let store = mapstone::Store::open(dir.path().join("db"))?;
+    /// let before = store.position();
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| store.put("key", "value"));
+    ///     let after = store.wait(before, Duration::from_secs(10)).expect("readable");
+    ///     assert!(after.is_some_and(|after| after > before));
+    /// });
+    /// assert_eq!(store.wait(store.position(), Duration::from_millis(5))?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Store::get), where a mapping is lost.
+    pub fn wait(&self, position: Position, timeout: Duration) -> Result<Option<Position>> {
+        Ok(self.engine().wait(position.0, timeout)?.map(Position))
     }
 
     /// The value of `key`, borrowed from the mapping; None if there is none. Makes no system call, takes no lock, writes no

@@ -80,7 +80,7 @@ pub(super) fn repair_all(files: &mut Files) {
                     repair(bytes, 0, 128);
                 }
             }
-            "lock" | "readers.a" | "readers.b" => {}
+            "lock" | "readers.a" | "readers.b" | "waiters" => {}
             _ => repair(bytes, 0, 64),
         }
     }

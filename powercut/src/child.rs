@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 /// Longer than anything takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 pub const SIGKILL: i32 = 9;
-pub const SIGBUS: i32 = 7;
+const SIGBUS: i32 = 7;
 
 /// How a process ended, and what it said on standard error.
 #[derive(Debug)]
@@ -30,8 +30,13 @@ impl Ended {
 
     /// A check has failed: this is not what a power cut may do.
     pub fn broken(&self) -> bool {
+        self.crashed() || matches!(self, Ended::Exit(BROKEN, _))
+    }
+
+    /// It has ended as no process may, whatever became of the files.
+    pub fn crashed(&self) -> bool {
         match self {
-            Ended::Exit(code, said) => *code == BROKEN || said.contains("panicked"),
+            Ended::Exit(_, said) => said.contains("panicked"),
             Ended::Signal(signal, _) => *signal != SIGKILL && *signal != SIGBUS,
             Ended::Hung => true,
         }

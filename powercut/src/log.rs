@@ -66,14 +66,15 @@ impl Log {
     }
 
     /// Power goes before entry `at`: what was flushed stays, of the rest a random part, some of it torn.
-    pub fn cut(&self, at: usize, seed: u64) -> Cut {
-        self.cuts(&[(at, seed)], |_, _, cut| cut).pop().expect("one")
+    pub fn cut(&self, at: usize, seed: u64, tears: bool) -> Cut {
+        self.cuts(&[(at, seed)], tears, |_, _, cut| cut).pop().expect("one")
     }
 
     /// Power cuts at places in ascending order, each with a seed for what is lost.
     pub fn cuts<T>(
         &self,
         places: &[(usize, u64)],
+        tears: bool,
         mut each: impl FnMut(usize, u64, Cut) -> T,
     ) -> Vec<T> {
         let mut flushed = self.base.clone();
@@ -97,7 +98,7 @@ impl Log {
                 }
             }
             let mut image = flushed.clone();
-            let loses = lose(&mut image, &self.entries[flush..at], seed);
+            let loses = lose(&mut image, &self.entries[flush..at], seed, tears);
             results.push(each(at, seed, Cut { image, low, high: high.max(low), loses }));
         }
         results
@@ -173,8 +174,9 @@ fn is_superblock(offset: u64, len: usize) -> bool {
     SUPERBLOCKS.iter().any(|block| offset < block + 4096 && *block < offset + len as u64)
 }
 
-/// Applies a random part of the writes that no flush has followed; says whether any of it is missing.
-fn lose(image: &mut Image, volatile: &[Entry], seed: u64) -> bool {
+/// Applies a random part of the writes that no flush has followed; says whether any of it is missing. Without `tears` those that
+/// are torn otherwise are whole.
+fn lose(image: &mut Image, volatile: &[Entry], seed: u64, tears: bool) -> bool {
     let mut rng = SmallRng::seed_from_u64(seed);
     let lost = [0.0, 0.1, 0.5, 0.9, 1.0][rng.random_range(0..5)];
     let torn = [0.0, 0.3][rng.random_range(0..2)];
@@ -185,7 +187,7 @@ fn lose(image: &mut Image, volatile: &[Entry], seed: u64) -> bool {
             loses = true;
         } else if rng.random_bool(torn) && !is_superblock(*offset, bytes.len()) {
             for (number, sector) in bytes.chunks(SECTOR).enumerate() {
-                if rng.random_bool(0.5) {
+                if rng.random_bool(0.5) || !tears {
                     image.write(offset + (number * SECTOR) as u64, sector);
                 } else {
                     loses = true;

@@ -92,7 +92,7 @@ fn one_store(
 /// Lets a writer run, perhaps with readers, perhaps killed on the way, and cuts the power. Returns what was wrong.
 fn round(stage: &Stage, at: &Path, rng: &mut SmallRng, tally: &mut Tally) -> Result<Vec<String>> {
     let readers = if rng.random_bool(0.3) { 2 } else { 0 };
-    let readers = (stage.readers(readers)?, tally.readers += readers as u64).0;
+    let mut readers = (stage.readers(readers)?, tally.readers += readers as u64).0;
     let mut writer = stage.write(u64::MAX)?;
     if rng.random_bool(0.3) {
         let early = stage.wait(&mut writer, rng.random_range(0..60), Duration::from_millis(60));
@@ -114,13 +114,16 @@ fn round(stage: &Stage, at: &Path, rng: &mut SmallRng, tally: &mut Tally) -> Res
     if early.is_err() {
         return Ok(vec![format!("before the cut: {}", writer.wait()?)]);
     }
+    if readers.is_one_over()? {
+        return stage.dismiss(readers);
+    }
     cut(at)?;
     tally.cuts += 1;
     tally.lossy += 1;
     let ended = writer.wait()?;
     // What was acknowledged after the number was read may count or not.
     stage.notes.between(durable, stage.notes.begun()?)?;
-    let mut complaints = stage.dismiss(readers, true)?;
+    let mut complaints = stage.dismiss_after_cut(readers)?;
     if ended.broken() || matches!(ended, Ended::Exit(0, _)) {
         complaints.push(format!("after the cut: {ended}"));
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::child::{Ended, Running, SIGBUS, own, with, with_path};
+use crate::child::{Ended, Running, own, with, with_path};
 use crate::notes::Notes;
 
 /// One store with one script.
@@ -89,18 +89,23 @@ impl Stage {
         Ok(Readers { running })
     }
 
-    /// Lets the readers end; says what they complain about. After a power cut they may end by `SIGBUS`, or by an error.
-    pub fn dismiss(&self, readers: Readers, cut: bool) -> Result<Vec<String>> {
+    /// Lets the readers end; says what they complain about.
+    pub fn dismiss(&self, readers: Readers) -> Result<Vec<String>> {
+        self.ended(readers, |ended| !ended.well())
+    }
+
+    /// The same after a power cut that they have outlived, as on no real machine: pages that the file system could not write
+    /// any more are gone from under them (ext4 throws them away, and they read as zeros) or raise `SIGBUS`, and any error is
+    /// right. A panic is not, nor an endless loop.
+    pub fn dismiss_after_cut(&self, readers: Readers) -> Result<Vec<String>> {
+        self.ended(readers, Ended::crashed)
+    }
+
+    fn ended(&self, readers: Readers, wrong: fn(&Ended) -> bool) -> Result<Vec<String>> {
         self.notes.stop(true)?;
-        let mut complaints = Vec::new();
-        for reader in readers.running {
-            let ended = reader.wait()?;
-            let excused = cut && (matches!(ended, Ended::Signal(SIGBUS, _)) || !ended.broken());
-            if !ended.well() && !excused {
-                complaints.push(format!("reader: {ended}"));
-            }
-        }
-        Ok(complaints)
+        let ended = readers.running.into_iter().map(Running::wait).collect::<Result<Vec<_>>>()?;
+        let complaints = ended.iter().filter(|ended| wrong(ended));
+        Ok(complaints.map(|ended| format!("reader: {ended}")).collect())
     }
 
     /// Waits until the script has come on by some steps, or some time is over.
@@ -117,6 +122,13 @@ impl Stage {
 #[derive(Debug)]
 pub struct Readers {
     running: Vec<Running>,
+}
+
+impl Readers {
+    /// Some reader has ended of itself.
+    pub fn is_one_over(&mut self) -> Result<bool> {
+        self.running.iter_mut().try_fold(false, |over, reader| Ok(reader.is_over()? || over))
+    }
 }
 
 /// What rounds on one file system have come to.

@@ -218,6 +218,9 @@ impl Engine {
         writer.counters = counters;
         writer.unfinished = false;
         self.cells.publish(&counters);
+        if let Some(half) = &self.writer {
+            half.bell.ring();
+        }
     }
 
     /// Fails unless `table` exists.

@@ -19,6 +19,7 @@ use crate::sys::{Access, Disk, File};
 use crate::usage::Live;
 
 use super::space::{create_usage, open_usage};
+use super::wait::WAITERS;
 use super::{checkpoint, clean};
 
 /// Advisory locks and nothing else.
@@ -29,9 +30,8 @@ const UNFINISHED: &str = "meta.unfinished";
 
 /// What an unfinished creation may have left.
 fn is_leftover(name: &str) -> bool {
-    [LOCK, index::NAME, usage::NAME, UNFINISHED, "usage.unfinished", "log"].contains(&name)
-        || READERS.contains(&name)
-        || CHECKPOINTS.contains(&name)
+    let own = [LOCK, WAITERS, index::NAME, usage::NAME, UNFINISHED, "usage.unfinished", "log"];
+    own.contains(&name) || READERS.contains(&name) || CHECKPOINTS.contains(&name)
 }
 
 /// Fails unless the directory holds nothing, or nothing but what a creation that was cut short has left.

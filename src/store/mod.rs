@@ -30,6 +30,7 @@ mod tables;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod verify;
+mod wait;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -59,6 +60,7 @@ use crate::sys::{Disk, File};
 use crate::usage::Usage;
 use durable::Syncer;
 use hold::Hold;
+use wait::Bell;
 
 /// One open store. Reads need nothing else; `writer` is there if this handle may write.
 #[derive(Debug)]
@@ -80,6 +82,7 @@ pub(crate) struct Engine {
     #[cfg(any(test, feature = "sim"))]
     rigged_span: (u64, u64),
     writer: Option<WriterHalf>,
+    bell: wait::Shared,
     /// Held open for its shared lock: recovery after a power cut waits until nobody reads.
     meta: Arc<dyn File>,
 }
@@ -100,6 +103,8 @@ struct WriterHalf {
     compactor: Mutex<compact::Compactor>,
     /// Number of the oldest segment.
     oldest: AtomicU64,
+    /// Rung at every commit.
+    bell: Arc<Bell>,
     background: Background,
     durability: Durability,
     /// How many percent of the log may be dead before compaction begins in the background; None for no such thing.

@@ -29,6 +29,7 @@ use super::marks::Marks;
 use super::plan::Plans;
 use super::recover::Recovered;
 use super::space::open_usage;
+use super::wait::{self, Bell};
 use super::{Engine, Writer, WriterHalf, clean};
 
 impl Engine {
@@ -49,6 +50,7 @@ impl Engine {
         if !is_there(&*disk, options)? {
             create(&disk, options)?;
         }
+        let bell = Arc::new(Bell::open(&*disk)?);
         let mut engine = Engine::load(disk, options, Access::Write)?;
         let before = engine.cells.writer();
         engine.cells.set_writer(process_id());
@@ -70,6 +72,8 @@ impl Engine {
         wait_for(&up, &engine.file(index_format::NAME), LockKind::Exclusive)?;
         reach(Point::OpenUp);
         hold.set_up(up);
+        // What a killed writer did not live to publish.
+        bell.ring();
         let half = WriterHalf {
             state: Mutex::new(Writer::new(recovered, clean)),
             syncer: Syncer::default(),
@@ -79,6 +83,7 @@ impl Engine {
             touched: AtomicBool::new(false),
             compactor: Mutex::default(),
             oldest: AtomicU64::new(0),
+            bell: Arc::clone(&bell),
             background: Background::default(),
             durability: options.durability,
             compaction: options.compaction,
@@ -155,6 +160,7 @@ impl Engine {
             #[cfg(any(test, feature = "sim"))]
             rigged_span: options.rigged_span,
             writer: None,
+            bell: wait::Shared::default(),
             meta,
         })
     }

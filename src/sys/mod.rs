@@ -12,6 +12,7 @@
 #[cfg(any(test, feature = "sim"))]
 mod flock;
 mod fork;
+mod futex;
 #[cfg(not(all(test, loom)))]
 mod guard;
 #[cfg(not(all(test, loom)))]
@@ -41,6 +42,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use fork::ForkGuard;
+pub(crate) use futex::Futex;
 #[cfg(not(all(test, loom)))]
 pub(crate) use guard::losses;
 pub(crate) use mark::Mark;
@@ -175,6 +177,9 @@ pub(crate) trait File: Send + Sync + Debug {
 
     /// Device and inode: the same for every name of the file.
     fn identity(&self) -> io::Result<(u64, u64)>;
+
+    /// The futex in the first word of the file, which is no other's.
+    fn futex(&self) -> io::Result<Arc<dyn Futex>>;
 
     /// The number of the mount through which the file was opened, 0 when the kernel does not tell.
     #[cfg_attr(all(test, loom), expect(dead_code, reason = "only the real disk asks"))]

@@ -18,7 +18,9 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::guard::Watch;
 use super::region::Backing;
-use super::{Access, Disk, File, LockKind, Mark, PAGE, Region, life, mark, random_u64, reserve};
+use super::{
+    Access, Disk, File, Futex, LockKind, Mark, PAGE, Region, futex, life, mark, random_u64, reserve,
+};
 
 /// The disk whose store's directory is `path`. With `guard`, a mapping that is lost is marked, and raises no signal.
 pub(crate) fn open_real(path: &Path, guard: bool) -> Arc<dyn Disk> {
@@ -255,6 +257,10 @@ impl File for RealFile {
     fn identity(&self) -> io::Result<(u64, u64)> {
         let found = self.file.metadata()?;
         Ok((found.dev(), found.ino()))
+    }
+
+    fn futex(&self) -> io::Result<Arc<dyn Futex>> {
+        futex::in_file(self, true)
     }
 
     fn mount(&self) -> io::Result<u64> {

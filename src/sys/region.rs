@@ -5,8 +5,8 @@ use std::fmt;
 use std::hint::black_box;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::{Access, PAGE};
 
@@ -105,6 +105,20 @@ impl Region {
         let at = unsafe { self.start.cast::<AtomicU64>().add(index) };
         // SAFETY: in range, aligned (the start is, and it is a whole number of words away), initialised (U5 covers
         // what it means), and changed only through atomics while it is shared (U3).
+        Some(unsafe { at.as_ref() })
+    }
+
+    /// The half word at a byte offset, unless that is not a multiple of four or out of range.
+    ///
+    /// The caller's obligation (U3): nobody ever reaches these bytes as a whole word.
+    pub(crate) fn half(&self, offset: usize) -> Option<&AtomicU32> {
+        if !offset.is_multiple_of(size_of::<AtomicU32>()) || offset >= self.words * WORD {
+            return None;
+        }
+        // SAFETY: offset is before the end of the last whole word, so the half lies within the memory, which U1 keeps in place.
+        let at = unsafe { self.start.add(offset).cast::<AtomicU32>() };
+        // SAFETY: in range, aligned (the start is, and so is the offset), initialised (U5 covers what it means), and changed
+        // only through atomics of this size while it is shared (U3).
         Some(unsafe { at.as_ref() })
     }
 

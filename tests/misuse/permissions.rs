@@ -89,3 +89,40 @@ fn a_store_that_may_only_be_read_is_not_written() {
     }
     as_nobody(dir.path(), "guest writer", &path);
 }
+
+/// What a handle that only reads has mapped, the processor keeps it from writing.
+#[test]
+fn a_reader_maps_nothing_that_it_could_write() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    drop(filled(&path));
+    let reader = Store::open_read_only(&path).expect("a reader");
+    let entries = reader.snapshot().expect("readable").iter().count();
+    assert!(entries > 0);
+    let maps = fs::read_to_string("/proc/self/maps").expect("Linux");
+    let place = path.display().to_string();
+    let mine: Vec<&str> = maps.lines().filter(|line| line.contains(&place)).collect();
+    for name in ["meta", "index", "log/0000000000"] {
+        assert!(mine.iter().any(|line| line.ends_with(&format!("store/{name}"))), "{mine:#?}");
+    }
+    assert!(mine.iter().all(|line| line.contains(" r--s ")), "{mine:#?}");
+    drop(reader);
+}
+
+#[test]
+fn what_the_store_makes_is_for_its_owner_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    filled(&path).checkpoint().expect("space");
+    for place in [path.clone(), path.join("log")] {
+        let mode = fs::metadata(&place).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{}", place.display());
+        for entry in fs::read_dir(place).expect("a directory") {
+            let entry = entry.expect("an entry");
+            let found = entry.metadata().expect("there");
+            if found.is_file() {
+                assert_eq!(found.permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+            }
+        }
+    }
+}

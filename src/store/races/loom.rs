@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Count, Ordering::Relaxed};
+use std::time::Duration;
 
 use loom::thread;
 
@@ -21,7 +22,7 @@ pub(super) fn explore(name: &str, switches: usize, model: impl Fn() + Send + Syn
     builder.preemption_bound = Some(switches + usize::from(long.is_some()));
     // How often it looks at the time.
     builder.checkpoint_interval = 500;
-    builder.max_duration = long.map(std::time::Duration::from_secs);
+    builder.max_duration = long.map(Duration::from_secs);
     let runs = Arc::new(Count::new(0));
     let counted = Arc::clone(&runs);
     let start = std::time::Instant::now();
@@ -397,4 +398,21 @@ pub(super) fn compact_and_read(disk: &ModelDisk) {
 #[test]
 fn loom_compact_and_read() {
     explore("segment removed/read", 1, || compact_and_read(&ModelDisk::new(64, 3, strong)));
+}
+
+/// Who waits for a commit is woken by it; loom takes one that sleeps for ever for a deadlock.
+pub(super) fn wait_and_publish(disk: &ModelDisk) {
+    let engine = open(disk);
+    let before = engine.committed();
+    let waiter = read(&engine, move |engine| {
+        let after = engine.wait(before, Duration::MAX).expect("sound");
+        assert!(after.is_some_and(|after| after > before));
+    });
+    put(&engine, &[("a", "1")]);
+    waiter.join().expect("no panic");
+}
+
+#[test]
+fn loom_wait_and_publish() {
+    explore("wait/publish", 2, || wait_and_publish(&ModelDisk::new(32, 1, strong)));
 }

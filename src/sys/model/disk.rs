@@ -9,11 +9,12 @@ use std::sync::atomic::{
     AtomicU64 as Count,
     Ordering::{AcqRel, Relaxed},
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::super::flock::Locks;
 use super::super::marks::Marks;
-use super::super::{Access, Disk, File, LockKind, Mark, PAGE};
+use super::super::{Access, Disk, File, Futex, LockKind, Mark, PAGE};
+use super::futex::ModelFutex;
 use super::memory::Page;
 use super::region::Region;
 use super::word::{AtomicU64, Weak};
@@ -68,6 +69,7 @@ pub(super) struct Inode {
     number: u64,
     locks: Mutex<Locks>,
     marks: Mutex<Marks>,
+    futex: OnceLock<Arc<ModelFutex>>,
     kernel: Arc<Kernel>,
 }
 
@@ -151,6 +153,7 @@ impl ModelDisk {
             number: self.shared.kernel.handles.fetch_add(1, Relaxed),
             locks: Mutex::default(),
             marks: Mutex::default(),
+            futex: OnceLock::new(),
             kernel: Arc::clone(&self.shared.kernel),
         });
         held(&self.shared.names).insert(name.to_owned(), Arc::clone(&inode));
@@ -406,6 +409,11 @@ impl File for ModelFile {
 
     fn identity(&self) -> io::Result<(u64, u64)> {
         Ok((1, self.inode.number))
+    }
+
+    fn futex(&self) -> io::Result<Arc<dyn Futex>> {
+        let futex = self.inode.futex.get_or_init(Arc::default);
+        Ok(Arc::clone(futex) as Arc<dyn Futex>)
     }
 
     fn mount(&self) -> io::Result<u64> {

@@ -4,6 +4,7 @@
 //! far as the orderings of the atomics allow. A read of bytes that may not have been published ends the run.
 
 mod disk;
+mod futex;
 mod memory;
 mod region;
 mod word;

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::super::region::Backing;
-use super::super::{Access, File, LockKind, Mark, PAGE, Region};
+use super::super::{Access, File, Futex, LockKind, Mark, PAGE, Region, futex};
 use super::memory::Extent;
 use super::state::{EIO, ENOSPC, bad_descriptor};
 use super::{Call, Shared};
@@ -168,6 +168,10 @@ impl File for SimFile {
     fn identity(&self) -> io::Result<(u64, u64)> {
         self.shared.lock().enter(Call::Any)?;
         Ok((self.shared.device, self.inode))
+    }
+
+    fn futex(&self) -> io::Result<Arc<dyn Futex>> {
+        futex::in_file(self, false)
     }
 
     fn mount(&self) -> io::Result<u64> {

@@ -1,0 +1,103 @@
+//! Waiting for a commit, in any process, without looking again and again.
+//!
+//! Who waits says so in a word that all processes share, looks once more at what is committed, and sleeps on the word. Who
+//! commits looks at the word, and rings if someone has said so: one fence and one load where nobody waits. Both have a fence
+//! between their store and their load, so at least one of them sees the other (Dekker's rule).
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::sys::sync::fence;
+use crate::sys::{Disk, File, Futex};
+
+use super::Engine;
+
+/// The file with the word: 1 when someone may sleep on it, 0 when nobody does. It holds nothing else, and may be lost.
+pub(super) const WAITERS: &str = "waiters";
+
+/// How often one looks who may not write the file, and so cannot say that he waits.
+const GLANCE: Duration = Duration::from_millis(1);
+/// How long one sleeps at a time: another file may have been given the name meanwhile.
+const NAP: Duration = Duration::from_secs(1);
+
+/// The word, in the file that has the name.
+#[derive(Debug)]
+pub(super) struct Bell {
+    file: Arc<dyn File>,
+    futex: Arc<dyn Futex>,
+}
+
+impl Bell {
+    pub(super) fn open(disk: &dyn Disk) -> Result<Bell> {
+        let failed = |op| move |e| Error::io(op, disk.root().join(WAITERS), e);
+        let file = disk.touch(WAITERS).map_err(failed("open"))?;
+        let futex = file.futex().map_err(failed("map"))?;
+        Ok(Bell { file, futex })
+    }
+
+    /// Wakes whoever waits. What they wait for was stored before.
+    #[inline]
+    pub(super) fn ring(&self) {
+        fence(SeqCst);
+        let word = self.futex.word();
+        if word.load(Relaxed) != 0 {
+            word.store(0, Relaxed);
+            self.futex.wake();
+        }
+    }
+}
+
+/// A handle's bell, which whoever waits first opens.
+pub(super) type Shared = std::sync::Mutex<Option<Arc<Bell>>>;
+
+impl Engine {
+    /// Waits until something after `after` is committed; returns up to where. None when the time is over.
+    pub(crate) fn wait(&self, after: u64, timeout: Duration) -> Result<Option<u64>> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            self.check_shared()?;
+            let committed = self.committed();
+            if committed > after {
+                return Ok(Some(committed));
+            }
+            let left = deadline.map_or(NAP, |end| end.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(None);
+            }
+            match self.bell() {
+                Some(bell) => self.sleep(&bell, after, left),
+                None => std::thread::sleep(left.min(GLANCE)),
+            }
+        }
+    }
+
+    /// Sleeps until the bell rings, unless something after `after` is committed.
+    fn sleep(&self, bell: &Bell, after: u64, timeout: Duration) {
+        bell.futex.word().store(1, Relaxed);
+        fence(SeqCst);
+        if self.committed() > after {
+            return;
+        }
+        bell.futex.sleep(1, timeout.min(NAP));
+        // Nothing rings for so long where the name is another file's by now.
+        let quiet = timeout >= NAP && self.committed() <= after;
+        if quiet && !self.disk.names(WAITERS, &*bell.file).unwrap_or(false) {
+            *self.bell_mutex() = None;
+        }
+    }
+
+    /// The word to sleep on; None without permission to write it.
+    fn bell(&self) -> Option<Arc<Bell>> {
+        let mut bell = self.bell_mutex();
+        if bell.is_none() {
+            *bell = Bell::open(&*self.disk).ok().map(Arc::new);
+        }
+        bell.clone()
+    }
+
+    fn bell_mutex(&self) -> MutexGuard<'_, Option<Arc<Bell>>> {
+        self.bell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
