@@ -33,8 +33,6 @@ super::named! {
 
         /// A lookup knows its page, and has not looked into it.
         LookupEntered = "lookup.entered",
-        /// A lookup that goes the long way knows a record that may be the key's, and has not looked at it.
-        LookupLed = "lookup.led",
 
         /// Index pages for a batch are reserved, log space is not.
         AppendPlanned = "append.planned",

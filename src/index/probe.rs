@@ -247,7 +247,6 @@ impl Index {
                 let words = page?.1;
                 let mut gone = false;
                 let found = slots(words, hash, reference, |word, at| {
-                    reach(Point::LookupLed);
                     let found = is(at);
                     // What a slot leads to is there as long as it leads there: a tombstone may have been buried meanwhile.
                     gone = found.is_err()
