@@ -130,7 +130,7 @@ impl Store {
     }
 
     #[inline]
-    fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         self.handle.engine()
     }
 

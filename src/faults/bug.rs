@@ -85,5 +85,17 @@ super::named! {
         BuryEarly = "bury-early",
         /// A relocated record is as new as its copy.
         RelocateAsNew = "relocate-as-new",
+        /// A backup does not say that it is unfinished before it is complete (invariant I16).
+        BackupUnmarked = "backup-unmarked",
+        /// Segments that a backup has got are not synced.
+        BackupUnsynced = "backup-unsynced",
+        /// A backup holds no position while it copies.
+        BackupUnheld = "backup-unheld",
+        /// A backup is brought up to date whatever was written to it.
+        BackupUncompared = "backup-uncompared",
+        /// The checksums of what a backup has got are not looked at.
+        BackupUnverified = "backup-unverified",
+        /// The index of a backup leads on to what the store has compacted away.
+        BackupUnswept = "backup-unswept",
     }
 }
