@@ -3,8 +3,9 @@
 //! In the order of the log, as a replay. But the log may have gaps where compaction has removed segments, also such as this
 //! backup never had, so what a record replaces is what the index leads to and not what the record says.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
+use crate::format::segment::name;
 use crate::log::{Record, Tail};
 use crate::sys::Pin;
 use crate::usage::Live;
@@ -50,11 +51,11 @@ impl Engine {
                     if position >= extent.to {
                         break;
                     }
-                    let record = log.record(position);
-                    let record = record.map_err(|_| source.not_a_record(extent, position))?;
-                    if !source.is_right(&record, extent) {
-                        return Err(source.not_a_record(extent, position));
-                    }
+                    let segment = log.segment(extent.number)?;
+                    let record = segment.record(position);
+                    let Some(record) = record.filter(|it| source.is_right(it, extent)) else {
+                        return Err(self.not_a_record(source, extent, position));
+                    };
                     self.lead_one(writer, &record)?;
                     report.verified_bytes += record.end() - position;
                     position = record.end();
@@ -63,6 +64,21 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The bytes were copied as they are in the store, unless they are right there.
+    fn not_a_record(&self, source: &Source<'_>, extent: &Extent, position: u64) -> Error {
+        let rest = Extent { from: position, ..*extent };
+        match source.verify_extent(&rest) {
+            Err(error) => error,
+            Ok(()) => self.damaged_at(extent.number, position, extent.to),
+        }
+    }
+
+    pub(super) fn damaged_at(&self, number: u64, position: u64, to: u64) -> Error {
+        let offset = position - number * self.superblock.segment_bytes;
+        let expected = format!("records up to position {to}");
+        Error::corrupt(self.file(&name(number)), offset, expected, "bytes that are no record")
     }
 
     fn lead_one(&self, writer: &mut Writer, record: &Record<'_>) -> Result<()> {

@@ -148,15 +148,21 @@ impl<'a> Source<'a> {
         for number in self.numbers()?.into_iter().filter(|number| *number >= from.segment) {
             let Some((_, to)) = self.segment(number)? else { continue };
             let extent = self.extent(number, from, to)?;
-            let pin = Pin::new();
-            let Some(segment) = self.log.view(&pin).find(number)? else { continue };
-            let mut position = extent.from;
-            while position < extent.to {
-                position = match segment.record(position).filter(|it| self.is_right(it, &extent)) {
-                    Some(record) => record.end(),
-                    None => return Err(self.not_a_record(&extent, position)),
-                };
-            }
+            self.verify_extent(&extent)?;
+        }
+        Ok(())
+    }
+
+    /// Verifies what is in an extent, unless compaction has just removed it.
+    pub(super) fn verify_extent(&self, extent: &Extent) -> Result<()> {
+        let pin = Pin::new();
+        let Some(segment) = self.log.view(&pin).find(extent.number)? else { return Ok(()) };
+        let mut position = extent.from;
+        while position < extent.to {
+            position = match segment.record(position).filter(|it| self.is_right(it, extent)) {
+                Some(record) => record.end(),
+                None => return Err(self.engine.damaged_at(extent.number, position, extent.to)),
+            };
         }
         Ok(())
     }
@@ -165,14 +171,6 @@ impl<'a> Source<'a> {
     pub(super) fn is_right(&self, record: &Record<'_>, extent: &Extent) -> bool {
         let verified = record.verify() || planted(Bug::BackupUnverified);
         verified && record.end() <= extent.to && !record.is_lost()
-    }
-
-    /// The store is damaged, or what was copied from it as it was.
-    pub(super) fn not_a_record(&self, extent: &Extent, position: u64) -> Error {
-        let file = self.engine.file(&name(extent.number));
-        let offset = position - self.start(extent.number);
-        let expected = format!("records up to position {}", extent.to);
-        Error::corrupt(file, offset, expected, "bytes that are no record")
     }
 }
 
