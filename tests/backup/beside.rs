@@ -84,7 +84,7 @@ fn a_backup_beside_a_writer_that_never_stops_is_of_one_commit() {
 
 /// The position is held while the backup is made: what compaction would remove meanwhile stays.
 #[test]
-fn compaction_in_the_middle_of_a_backup_takes_nothing_from_it() {
+pub(super) fn compaction_in_the_middle_of_a_backup_takes_nothing_from_it() {
     for point in [Point::BackupMarked, Point::BackupSegment, Point::BackupBrought] {
         let ground = ground();
         let store = options().open(&ground.store).expect("a new store");

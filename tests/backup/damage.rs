@@ -8,7 +8,7 @@ use mapstone::Error;
 use super::{content, copied, ground, options, put, segments, sound};
 
 #[test]
-fn damage_in_the_store_is_told_and_not_copied() {
+pub(super) fn damage_in_the_store_is_told_and_not_copied() {
     for (which, way) in [(0, copied()), (2, copied()), (2, mapstone::BackupOptions::new())] {
         let ground = ground();
         let store = options().open(&ground.store).expect("a new store");

@@ -5,6 +5,7 @@
 mod beside;
 mod cut_short;
 mod damage;
+mod planted;
 mod refused;
 mod rounds;
 #[path = "../script/mod.rs"]

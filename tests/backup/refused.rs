@@ -101,7 +101,7 @@ fn a_backup_that_was_written_to_is_refused() {
 
 /// Two stores that were one: each is told of the other's backup, also where both have gone on by the same bytes.
 #[test]
-fn a_backup_of_a_twin_is_refused() {
+pub(super) fn a_backup_of_a_twin_is_refused() {
     for ahead in [false, true] {
         let ground = ground();
         let twin = ground.dest.with_extension("twin");
