@@ -13,7 +13,7 @@ const CAUGHT: [(Bug, fn()); 6] = [
     (Bug::BackupUnheld, beside::compaction_in_the_middle_of_a_backup_takes_nothing_from_it),
     (Bug::BackupUncompared, refused::a_backup_of_a_twin_is_refused),
     (Bug::BackupUnverified, damage::damage_in_the_store_is_told_and_not_copied),
-    (Bug::BackupUnswept, super::a_backup_that_is_brought_up_to_date_copies_only_what_is_new),
+    (Bug::BackupUnswept, super::what_was_deleted_does_not_come_back),
 ];
 
 #[test]

@@ -12,11 +12,13 @@ use super::world::World;
 pub(crate) struct Dest {
     disk: SimDisk,
     holds: Vec<State>,
+    /// The store may have lost what it has.
+    may_be_ahead: bool,
 }
 
 impl Dest {
     pub(crate) fn new(seed: u64) -> Dest {
-        Dest { disk: SimDisk::new(!seed), holds: Vec::new() }
+        Dest { disk: SimDisk::new(!seed), holds: Vec::new(), may_be_ahead: false }
     }
 }
 
@@ -34,23 +36,24 @@ impl World {
         let result = source.backup_sim(&self.dest.disk);
         drop(source);
         let cut = self.dest.disk.is_cut();
-        if !cut && !self.dead() {
-            match &result {
-                Ok(backup) => {
-                    assert_eq!(backup.position, self.store().position());
-                    // The store does not lose what the backup has.
-                    self.acked = self.history.len() - 1;
-                    self.dest.holds = vec![self.last().clone()];
-                }
-                Err(Error::Diverged { .. }) if self.faulty => {
-                    self.dest = Dest::new(self.shape.seed + 1);
-                }
-                Err(error) => self.allow_more(error),
-            }
-        }
-        if result.is_err() || cut {
-            // Until it is known how far it came.
+        if result.is_ok() && !cut {
+            self.dest.holds = vec![self.last().clone()];
+            // The store does not lose what the backup has, unless it was dead by the time.
+            self.dest.may_be_ahead = self.faulty || self.dead();
+        } else {
+            // It is not known how far it came.
             self.dest.holds.push(self.last().clone());
+        }
+        match &result {
+            _ if cut || self.dead() => {}
+            Ok(backup) => {
+                assert_eq!(backup.position, self.store().position());
+                self.acked = self.history.len() - 1;
+            }
+            Err(Error::Diverged { .. }) if self.dest.may_be_ahead || self.faulty => {
+                self.dest = Dest::new(self.shape.seed + 1);
+            }
+            Err(error) => self.allow_more(error),
         }
         if let Some((_, how)) = end {
             self.dest.disk = match how {

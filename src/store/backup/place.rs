@@ -220,9 +220,10 @@ impl<'a> Place<'a> {
             removed(&name(number))?;
             gone += 1;
         }
-        self.disk
-            .sync_dir("log")
-            .map_err(|e| Error::io("sync", self.disk.root().join("log"), e))?;
+        if gone > 0 {
+            let path = self.disk.root().join("log");
+            self.disk.sync_dir("log").map_err(|e| Error::io("sync", path, e))?;
+        }
         Ok(gone)
     }
 
