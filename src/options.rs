@@ -129,7 +129,7 @@ impl Options {
         self
     }
 
-    /// Make checkpoints on a thread of their own. Default true; with false the commit that passes the interval makes one.
+    /// Make checkpoints and compact on a thread of their own. Default true; with false the commit that passes the interval makes one.
     pub fn background(&mut self, background: bool) -> &mut Options {
         self.background = background;
         self
@@ -167,7 +167,6 @@ impl Options {
         self
     }
 
-    /// Only the bits in `mask` of a key's hash differ between keys, to test collisions.
     /// Compacts in the background as soon as more than `percent` percent of the log are dead (overwritten versions, deleted
     /// keys), until clearly less are; `None` leaves it to [`Store::compact`](crate::Store::compact). Default: 40, which keeps the
     /// log below 1.7 times its live bytes, plus one segment. Needs [`Options::background`].
@@ -186,6 +185,7 @@ impl Options {
         self
     }
 
+    /// Only the bits in `mask` of a key's hash differ between keys, to test collisions.
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn hash_mask(&mut self, mask: u64) -> &mut Options {

@@ -290,3 +290,41 @@ fn compaction_ends_while_a_snapshot_is_held() {
         check(&store, &model);
     }
 }
+
+/// What `usage` says is a hint: whatever it is, nothing is removed that somebody needs.
+#[test]
+fn a_damaged_usage_destroys_nothing() {
+    for (word, says) in (0..3).flat_map(|word| [0, 1, 49, 4097, u64::MAX].map(|says| (word, says)))
+    {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("store");
+        let store = options().open(&path).expect("a new store");
+        let mut model = Model::new();
+        for round in 0..2 {
+            for i in 0..800 {
+                put(&store, &mut model, i, round);
+            }
+        }
+        drop(store);
+        // A page of header, then four words for each segment (docs/format.md).
+        let file = path.join("usage");
+        let mut bytes = std::fs::read(&file).expect("a file");
+        for number in 0..8 {
+            bytes[4096 + 32 * number + 8 * word..][..8].copy_from_slice(&u64::to_le_bytes(says));
+        }
+        std::fs::write(&file, bytes).expect("a file");
+        let store = options().open(&path).expect("a hint");
+        let done = store.compact(|_| true).expect("space");
+        assert!(done.done);
+        for (key, value) in &model {
+            assert_eq!(
+                store.get(key).expect("sound").as_deref(),
+                Some(&value[..]),
+                "{word} {says}"
+            );
+        }
+        drop(store);
+        let store = options().open(&path).expect("closed cleanly");
+        assert_eq!(store.snapshot().expect("a snapshot").iter().count(), model.len());
+    }
+}

@@ -58,12 +58,8 @@ fn themes_of(bug: Bug) -> [Theme; 2] {
         RetryAfterEio | TrustAfterEio | SkipRedirty => Theme::FailedSyncs,
         SameEpoch | UnlinkBeforeReplace | CreateInPlace | SettleUnsynced => Theme::Recoveries,
         ReuseTableNumber => Theme::Tables,
-        UnlinkBeforeCheckpoint
-        | SkipHorizon
-        | IgnoreMarks
-        | BuryVolatile
-        | BuryEarly
-        | RelocateAsNew => Theme::Space,
+        UnlinkBeforeCheckpoint | SkipHorizon | IgnoreMarks | BuryEarly => Theme::Space,
+        BuryVolatile => Theme::Graves,
         _ => Theme::TornPages,
     };
     [Theme::Everything, own]

@@ -83,9 +83,7 @@ super::named! {
         BuryVolatile = "bury-volatile",
         /// A tombstone is buried although an older segment holds what it hides (invariant I15).
         BuryEarly = "bury-early",
-        /// A relocated record is as new as its copy.
-        RelocateAsNew = "relocate-as-new",
-        /// A backup does not say that it is unfinished before it is complete (invariant I16).
+        /// A backup does not say that it is unfinished before it is complete (invariant I17).
         BackupUnmarked = "backup-unmarked",
         /// Segments that a backup has got are not synced.
         BackupUnsynced = "backup-unsynced",

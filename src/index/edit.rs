@@ -150,12 +150,23 @@ impl Editor {
 
     /// Adds a slot for a key that has none.
     pub(crate) fn insert(&mut self, index: &Index, hash: Hash, version: u64) -> Result<()> {
+        self.insert_after(index, hash, version, 0)
+    }
+
+    /// The same for a key whose older version is at `prev`, which is durable.
+    pub(crate) fn insert_after(
+        &mut self,
+        index: &Index,
+        hash: Hash,
+        version: u64,
+        prev: u64,
+    ) -> Result<()> {
         loop {
             let entry = index.entry(hash)?;
             let words = index.page(entry.page())?;
             if let Some(word) = vacancy(words, hash, version) {
                 let tags = Tags::of(hash);
-                words[word + 1].store(tags.prev_word(0), Release);
+                words[word + 1].store(tags.prev_word(prev), Release);
                 reach(Point::SlotInserted);
                 words[word].store(tags.cur_word(version), Release);
                 return Ok(());

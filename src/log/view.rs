@@ -60,6 +60,17 @@ impl<'p> View<'p> {
         Ok(found)
     }
 
+    /// The bytes of a segment from `position` on are records up to a commit mark.
+    pub(crate) fn has_commit(self, segment: &'p Segment, mut position: u64) -> bool {
+        while let Some(record) = Record::at(segment, position).filter(Record::verify) {
+            if record.header().commit {
+                return true;
+            }
+            position = record.end();
+        }
+        false
+    }
+
     /// Numbers of all segment files, in order.
     pub(crate) fn numbers(self) -> Result<Vec<u64>> {
         self.log.numbers()

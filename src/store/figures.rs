@@ -72,9 +72,10 @@ impl Engine {
     /// Bytes of all records that are in some segment, up to the commit that `counters` are of.
     fn used_bytes(&self, counters: &Counters) -> Result<u64> {
         let closed = self.log.numbers()?.into_iter().filter(|number| *number < counters.segment);
-        let used: u64 = closed.filter_map(|number| self.usage.used(number)).sum();
-        let start = counters.segment * self.superblock.segment_bytes + segment::HEADER;
-        Ok(used + counters.position.saturating_sub(start))
+        let used = closed.filter_map(|number| self.usage.used(number));
+        let start = counters.segment.saturating_mul(self.superblock.segment_bytes);
+        let last = counters.position.saturating_sub(start.saturating_add(segment::HEADER));
+        Ok(used.fold(last, u64::saturating_add))
     }
 
     fn settled_counters(&self) -> Result<Counters> {

@@ -4,10 +4,11 @@
 //! A second mark, on `readers.b`, says since when: at a byte that holds the time and the low bits of the position.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
+use crate::sys::sync::{Mutex, MutexGuard};
 use crate::sys::{Access, Disk, File, Mark, process_id};
 
 use super::Engine;

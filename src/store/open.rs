@@ -211,8 +211,7 @@ impl Engine {
         cells.end_split();
         let tail = Tail { position: counters.position, segment: counters.segment };
         if clean.counted != counters.position {
-            self.usage.ensure(counters.segment)?;
-            self.reset_usage(&[])?;
+            self.reset_usage(&[], counters.segment)?;
         }
         // The one segment that must be there for the log to go on, and the directory.
         let pin = Pin::new();

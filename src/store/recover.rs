@@ -54,6 +54,7 @@ impl Engine {
             return Err(self.index.bad_pages(format!("{}, as the counters say", counters.pages)));
         }
         let counters = replayed;
+        self.doubt_graves()?;
         reach(Point::ResumeReplayed);
         // A failed sync may have marked these pages clean (invariant I9).
         self.log.redirty(durable, tail.position)?;
@@ -111,8 +112,9 @@ impl Engine {
         self.cells.set_durable(start.position);
         self.cells.set_pages(counters.pages);
         let mut editor = Editor::new(counters.pages);
-        self.reset_usage(&rows)?;
+        self.reset_usage(&rows, next.segment)?;
         let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        self.doubt_graves()?;
         reach(Point::RestoreReplayed);
         // What was read back may still be only in the page cache of a store that was copied or moved here.
         self.log.redirty(start.position, end.position)?;
@@ -252,6 +254,10 @@ impl Engine {
             Some((place, _)) => {
                 let durable = self.cells.durable();
                 editor.replace(&self.index, place, hash, record.position(), durable)?;
+            }
+            // Its tombstone was buried: the slot gets back what the rule for slots wants there (invariant I5).
+            None if header.prev != 0 && header.prev < self.cells.durable() => {
+                editor.insert_after(&self.index, hash, record.position(), header.prev)?;
             }
             None => editor.insert(&self.index, hash, record.position())?,
         }

@@ -118,11 +118,11 @@ impl Engine {
     }
 
     /// Nothing is known any more of any segment but what `rows` say.
-    pub(super) fn reset_usage(&self, rows: &[SegmentRow]) -> Result<()> {
-        let numbers = self.log.numbers()?;
-        if let Some(last) = numbers.last() {
-            self.usage.ensure(*last)?;
-        }
+    /// The log ends in segment `last`.
+    pub(super) fn reset_usage(&self, rows: &[SegmentRow], last: u64) -> Result<()> {
+        let mut numbers = self.log.numbers()?;
+        numbers.retain(|number| *number <= last);
+        self.usage.ensure(last)?;
         for number in &numbers {
             self.usage.set_live(*number, None);
             self.usage.set_used(*number, None);
@@ -134,6 +134,16 @@ impl Engine {
                 self.usage
                     .set_live(*number, live.map(|(puts, tombstones)| Live { puts, tombstones }));
                 self.usage.set_used(*number, known(*used));
+            }
+        }
+        Ok(())
+    }
+
+    /// After a crash: how many tombstones of a segment are buried of which nothing else is left, no record tells.
+    pub(super) fn doubt_graves(&self) -> Result<()> {
+        for number in self.log.numbers()? {
+            if self.usage.live(number).is_some_and(|live| live.puts == 0 && live.tombstones > 0) {
+                self.usage.set_live(number, None);
             }
         }
         Ok(())
@@ -157,6 +167,28 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Where the records of a segment end in which the log does not, by `usage`, which may be damaged: so the next segment has to say
+    /// the same, or what lies there must be no batch. Otherwise it is not known from then on.
+    pub(super) fn end_of_records(&self, number: u64) -> Result<Option<u64>> {
+        let Some(used) = self.usage.used(number) else { return Ok(None) };
+        let (log, pin) = (self.fresh_log(), Pin::new());
+        let log = log.view(&pin);
+        let segment = log.segment(number)?;
+        let end = (segment.start() + segment::HEADER).checked_add(used);
+        let end = end.filter(|end| *end <= segment.end());
+        let right = match (end, log.find(log.after(segment))?) {
+            (Some(end), Some(next)) => next.header().prev_end == end,
+            // What a crash has left behind the end has no commit mark.
+            (Some(end), None) => !log.has_commit(segment, end),
+            (None, _) => false,
+        };
+        if !right {
+            self.usage.set_used(number, None);
+            self.learn_used(log.after(segment))?;
+        }
+        Ok(end.filter(|_| right))
     }
 
     /// What is known of all segments, for a checkpoint.

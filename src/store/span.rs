@@ -40,7 +40,7 @@ impl Span {
 impl Engine {
     /// Fails if the log is too long for another commit of the caller's at `end`. One that only deletes may come to make room.
     pub(super) fn check_span(&self, half: &WriterHalf, end: u64, deletes: bool) -> Result<()> {
-        let oldest = half.oldest.load(Relaxed) * self.superblock.segment_bytes;
+        let oldest = half.oldest.load(Relaxed).saturating_mul(self.superblock.segment_bytes);
         let most = self.span().most;
         if end.saturating_sub(oldest) <= most + if deletes { most / 8 } else { 0 } {
             return Ok(());

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::commit::header;
-use super::{DEFAULT_TABLE, Engine, Op};
+use super::{DEFAULT_TABLE, Effort, Engine, Op};
 use crate::error::Error;
 use crate::faults::{Point, at_points};
 use crate::options::Options;
@@ -130,4 +130,28 @@ fn a_page_that_has_lost_its_slot_is_an_error() {
     }
     let applied = engine.apply(&mut half.lock(), &plan);
     assert!(matches!(applied, Err(Error::Corrupt { .. })), "{applied:?}");
+}
+
+/// A snapshot between the two would otherwise have to go back to the record that was copied.
+#[test]
+fn a_record_that_moves_keeps_its_version() {
+    let disk = SimDisk::new(11);
+    let engine = open(&disk);
+    put(&engine, b"key", b"value");
+    for i in 0..2000u32 {
+        put(&engine, b"other", &i.to_le_bytes());
+    }
+    let pin = Pin::new();
+    let found = || {
+        let at = engine.committed();
+        let found = engine.reader(&pin).get(DEFAULT_TABLE, b"key", at).expect("sound");
+        found.expect("there")
+    };
+    let before = found();
+    assert_eq!(before.version(), before.position());
+    while !engine.compact_step(Effort::Thorough, 1 << 20).expect("space").done {}
+    let after = found();
+    assert!(after.position() > before.position());
+    assert_eq!(after.version(), before.position());
+    assert_eq!(after.header().prev, before.position());
 }

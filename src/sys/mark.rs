@@ -64,7 +64,7 @@ fn lock(file: &fs::File, command: i32, kind: i32, range: &Range<u64>) -> io::Res
 /// All marks, in order. Of several handles in hidden processes that have marked one byte, one is told.
 pub(super) fn all(file: &fs::File) -> io::Result<Vec<Mark>> {
     let mut marks = of_visible_processes(file)?;
-    let mut ranges = Vec::from([0..u64::MAX]);
+    let mut ranges = vec![Range { start: 0, end: u64::MAX }];
     while let Some(range) = ranges.pop() {
         if let Some(at) = find(file, &range)? {
             if !marks.iter().any(|mark| mark.at == at) {

@@ -15,13 +15,17 @@ fn key(i: u32) -> Vec<u8> {
     i.to_le_bytes().to_vec()
 }
 
+fn value(i: u32) -> [u8; 9] {
+    [i.to_le_bytes()[0]; 9]
+}
+
 /// Many keys, of which nine in ten are deleted, durably.
 fn prepared(disk: &SimDisk) -> Store {
     let store = options().open_sim(disk).expect("a new store");
     for delete in [false, true] {
         let mut batch = store.batch();
         for i in (0..KEYS).filter(|i| !delete || i % 10 != 0) {
-            let done = if delete { batch.delete(key(i)) } else { batch.put(key(i), [i as u8; 9]) };
+            let done = if delete { batch.delete(key(i)) } else { batch.put(key(i), value(i)) };
             done.expect("short");
         }
         batch.commit().expect("space");
@@ -34,8 +38,8 @@ fn check(store: &Store, what: &str) {
     let report = store.verify().expect("readable");
     assert!(report.is_ok(), "{what}: {:#?}", &report.damage[..report.damage.len().min(5)]);
     for i in 0..KEYS {
-        let value = store.get(key(i)).expect("sound");
-        assert_eq!(value.as_deref(), (i % 10 == 0).then_some(&[i as u8; 9][..]), "{what}: {i}");
+        let found = store.get(key(i)).expect("sound");
+        assert_eq!(found.as_deref(), (i % 10 == 0).then_some(&value(i)[..]), "{what}: {i}");
     }
 }
 

@@ -18,10 +18,11 @@ pub(crate) enum Theme {
     Recoveries,
     Tables,
     Space,
+    Graves,
 }
 
 impl Theme {
-    pub(crate) const ALL: [Theme; 11] = {
+    pub(crate) const ALL: [Theme; 12] = {
         use Theme::*;
         [
             Everything,
@@ -35,6 +36,7 @@ impl Theme {
             Recoveries,
             Tables,
             Space,
+            Graves,
         ]
     };
 }

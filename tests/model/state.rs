@@ -122,7 +122,7 @@ impl State {
     pub(crate) fn may_take(&self, live_bytes: u64) -> bool {
         let plain = self.live_bytes();
         let records = self.data.len() + 2 * self.tables.len() + usize::from(self.numbered);
-        live_bytes % 16 == 0 && (plain..=plain + 16 * records as u64).contains(&live_bytes)
+        live_bytes.is_multiple_of(16) && (plain..=plain + 16 * records as u64).contains(&live_bytes)
     }
 
     /// Bytes of the records that hold the values, and the catalogue of tables.

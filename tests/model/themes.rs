@@ -55,6 +55,7 @@ fn themes() -> Vec<(Vec<Op>, Ops)> {
         (vec![], recoveries().boxed()),
         (vec![], tables_again().boxed()),
         (space_begins(), space().boxed()),
+        (graves_begin(), graves().boxed()),
     ]
 }
 
@@ -351,5 +352,35 @@ fn space() -> impl Strategy<Value = Op> {
         1 => (0..40u8).prop_map(Op::WriteBack),
         2 => outcomes(),
         2 => die_at(POINTS, crash()),
+    ]
+}
+
+/// What was durable is deleted by tombstones that are not, in a segment that is no longer the last.
+fn graves_begin() -> Vec<Op> {
+    let bulk = |first, seed| Op::Bulk { table: 0, first, count: 60, value: Val::new(seed, 4) };
+    let deletes = (0..60).map(|key| (0, key, None)).collect();
+    let deletes = Op::Batch { ops: deletes, immediate: false };
+    vec![bulk(0, 1), Op::Checkpoint, deletes, bulk(60, 2)]
+}
+
+/// Tombstones are buried, and the power goes before a checkpoint is made of it.
+fn graves() -> impl Strategy<Value = Op> {
+    use Point::*;
+    const POINTS: &[Point] = &[CompactReleased, CompactBuried, CompactSettled];
+    let when = prop_oneof![1 => 1..3u16, 1 => 1..60u16];
+    let die = (proptest::sample::select(POINTS), when, crash(), recovery())
+        .prop_map(|(at, n, how, recovery)| Op::DieAfter { when: When::At(at, n), how, recovery });
+    let deletes = (0..120u16, 1..60u16).prop_map(|(first, count)| Op::Batch {
+        ops: (first..first + count).map(|key| (0, key % 120, None)).collect(),
+        immediate: false,
+    });
+    let all = Just(Op::Compact { budget: 1 << 20, steps: 0 });
+    prop_oneof![
+        3 => die,
+        3 => all,
+        1 => deletes,
+        1 => some(),
+        1 => (0..40u8).prop_map(Op::WriteBack),
+        1 => outcomes(),
     ]
 }

@@ -113,7 +113,7 @@ impl Script {
         let table = Some(random.table()).filter(|t| *t == 0 || state.tables.contains(t));
         let (table, key) = (table.unwrap_or(0), random.key());
         match kind {
-            _ if n >= 8 && n % 8 == 3 => Step::Compact,
+            _ if n >= 8 && n % 8 == 5 => Step::Compact,
             // The first steps make tables, and keys enough for splits.
             _ if n < 8 || kind < 5 => {
                 let durable = kind == 4;

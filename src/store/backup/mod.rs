@@ -5,7 +5,7 @@
 //! position: the same id, the same names, and no epoch of its own, so that its log stays a part of the original's and the next
 //! backup goes on in it.
 //!
-//! Invariant I16: from before the first change in the directory until everything in it is durable the file
+//! Invariant I17: from before the first change in the directory until everything in it is durable the file
 //! `backup.unfinished` is there, and nobody opens a store with it.
 
 mod bring;

@@ -113,17 +113,27 @@ impl<'a> Source<'a> {
         if number == self.last {
             return Ok(Some((header, self.at)));
         }
+        let (first, last) = (segment.start() + HEADER, segment.end());
         if let Some(next) = log.find(log.after(segment))? {
-            return Ok(Some((header, next.header().prev_end)));
+            let end = next.header().prev_end;
+            if !(first..=last).contains(&end) {
+                let expected = "where the log ended in the segment before";
+                let file = self.engine.file(&name(next.number()));
+                return Err(Error::corrupt(file, 48, expected, end));
+            }
+            return Ok(Some((header, end)));
         }
-        if let Some(used) = self.engine.usage.used(number) {
-            return Ok(Some((header, segment.start() + HEADER + used)));
+        let used = self.engine.usage.used(number);
+        let end = used.and_then(|used| first.checked_add(used)).filter(|end| *end <= last);
+        // What a crash has left behind the end has no commit mark.
+        if let Some(end) = end.filter(|end| !log.has_commit(segment, *end)) {
+            return Ok(Some((header, end)));
         }
         if !self.log.numbers()?.contains(&number) {
             return Ok(None);
         }
-        let expected = format!("the bytes of segment {number}");
-        Err(Error::corrupt(self.engine.file("usage"), 0, expected, "unknown"))
+        let expected = format!("the bytes of the records of segment {number}");
+        Err(Error::corrupt(self.engine.file("usage"), 0, expected, "another number"))
     }
 
     /// Where the first of these segments begins.

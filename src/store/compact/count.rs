@@ -69,9 +69,9 @@ impl Engine {
             if number >= writer.counters.segment || self.usage.live(number).is_some() {
                 continue;
             }
-            let Some(used) = self.usage.used(number) else { continue };
+            let Some(end) = self.end_of_records(number)? else { continue };
             let start = self.log.view(&pin).segment(number)?.start() + HEADER;
-            let (end, live) = (start + used, Live::default());
+            let live = Live::default();
             return Ok(Some(Recount { number, start, position: start, end, live }));
         }
         Ok(None)

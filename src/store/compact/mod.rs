@@ -88,8 +88,8 @@ impl Engine {
         {
             return Ok(report);
         }
-        if let Some((number, used)) = self.pick(half, &mut compactor, effort)? {
-            compactor.pass = Some(self.begin_pass(&compactor, number, used)?);
+        if let Some(number) = self.pick(half, &mut compactor, effort)? {
+            compactor.pass = self.begin_pass(&compactor, number)?;
             return Ok(report);
         }
         if self.tidy_step(half, &mut compactor)? {

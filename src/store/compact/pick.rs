@@ -71,13 +71,13 @@ impl Compactor {
 }
 
 impl Engine {
-    /// The segment to compact next, if one is worth it, and the bytes of its records.
+    /// The segment to compact next, if one is worth it.
     pub(super) fn pick(
         &self,
         half: &WriterHalf,
         compactor: &mut Compactor,
         effort: Effort,
-    ) -> Result<Option<(u64, u64)>> {
+    ) -> Result<Option<u64>> {
         // As of the last commit: a segment that was begun for one which was given up is not where the log ends.
         let Counters { position, segment, live_bytes: live, .. } = half.lock().counters;
         let tail = Tail { position, segment };
@@ -85,8 +85,10 @@ impl Engine {
         let closed = numbers.into_iter().filter(|number| *number < segment);
         let mut left = closed.filter(|number| !compactor.has(*number)).peekable();
         let Some(oldest) = left.peek().copied() else { return Ok(None) };
-        let behind = tail.position.saturating_sub(oldest * self.superblock.segment_bytes);
-        let mut total = tail.position.saturating_sub(tail.segment * self.superblock.segment_bytes);
+        let behind =
+            tail.position.saturating_sub(oldest.saturating_mul(self.superblock.segment_bytes));
+        let start = tail.segment.saturating_mul(self.superblock.segment_bytes);
+        let mut total = tail.position.saturating_sub(start);
         let mut best = None::<Candidate>;
         let mut first = None::<Candidate>;
         for number in left {
@@ -95,16 +97,17 @@ impl Engine {
             else {
                 continue;
             };
-            total += used;
+            total = total.saturating_add(used);
             // Where nothing is older, tombstones hide nothing, and stay behind.
-            let cost = live.puts + if number == oldest { 0 } else { live.tombstones };
+            let tombstones = if number == oldest { 0 } else { live.tombstones };
+            let cost = live.puts.saturating_add(tombstones);
             let candidate = Candidate { number, used, cost };
             first = first.or(Some(candidate));
             if best.is_none_or(|best| candidate.beats(&best)) {
                 best = Some(candidate);
             }
         }
-        let number = |it: Option<Candidate>| it.map(|it| (it.number, it.used));
+        let number = |it: Option<Candidate>| it.map(|it| it.number);
         if behind > self.span().to_move(live) && compactor.goes_round(oldest, tail, live) {
             return Ok(number(first));
         }

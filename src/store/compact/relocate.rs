@@ -45,15 +45,16 @@ struct Found {
 }
 
 impl Engine {
-    /// A pass over segment `number`, of which it must be known where its records end.
-    pub(super) fn begin_pass(&self, compactor: &Compactor, number: u64, used: u64) -> Result<Pass> {
+    /// A pass over segment `number`; None if it turns out that nobody knows where its records end.
+    pub(super) fn begin_pass(&self, compactor: &Compactor, number: u64) -> Result<Option<Pass>> {
         let numbers = self.log.numbers()?;
         // Those before it on their way out are removed first.
         let oldest = numbers.iter().take_while(|n| **n < number).all(|n| compactor.has(*n))
             || planted(Bug::BuryEarly);
         let pin = Pin::new();
-        let start = self.log.view(&pin).segment(number)?.start() + HEADER;
-        Ok(Pass { number, position: start, end: start + used, oldest, graves: false })
+        let Some(end) = self.end_of_records(number)? else { return Ok(None) };
+        let position = self.log.view(&pin).segment(number)?.start() + HEADER;
+        Ok(Some(Pass { number, position, end, oldest, graves: false }))
     }
 
     /// Goes on with a pass for about `budget` bytes; true at its end.
@@ -90,7 +91,7 @@ impl Engine {
             self.prepare(half, &mut writer)?;
             writer.counters.position
         };
-        compactor.drained.push(Drained::new(pass.number, at, pass.graves));
+        compactor.drained.push(Drained::new(pass.number, at, pass.graves.then_some(pass.end)));
         compactor.drained.sort_unstable_by_key(Drained::number);
         Ok(true)
     }
@@ -200,6 +201,5 @@ impl Engine {
 /// The header that a copy of a record has, but for its commit mark and its `prev`.
 fn relocated(header: &Header) -> Header {
     let live_before = header.kind == record::Kind::Put;
-    let relocated = !planted(Bug::RelocateAsNew);
-    Header { crc: 0, commit: false, live_before, relocated, ..*header }
+    Header { crc: 0, commit: false, live_before, relocated: true, ..*header }
 }

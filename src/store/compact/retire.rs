@@ -21,13 +21,14 @@ pub(super) struct Drained {
     number: u64,
     /// End of the log when it was found to be so: readers before it may still come here.
     at: u64,
-    graves: bool,
+    /// Where its records end, if there are such tombstones.
+    graves: Option<u64>,
     /// The checkpoint sequence then; None while someone may still need the segment.
     settled: Option<u64>,
 }
 
 impl Drained {
-    pub(super) fn new(number: u64, at: u64, graves: bool) -> Drained {
+    pub(super) fn new(number: u64, at: u64, graves: Option<u64>) -> Drained {
         Drained { number, at, graves, settled: None }
     }
 
@@ -58,13 +59,13 @@ impl Engine {
         if !planted(Bug::IgnoreMarks) && self.is_held_before(drained.at)? {
             return Ok(false);
         }
-        if drained.graves {
+        if let Some(end) = drained.graves {
             // A tombstone that is not durable would be missed by what a power cut takes back.
             if !planted(Bug::BuryVolatile) {
                 self.sync_to(half, drained.at)?;
             }
             reach(Point::CompactReleased);
-            self.bury(half, drained.number)?;
+            self.bury(half, drained.number, end)?;
         }
         half.touched();
         drained.settled = Some(self.cells.sequence());
@@ -73,11 +74,10 @@ impl Engine {
     }
 
     /// Gives up the slots of all tombstones of a segment.
-    fn bury(&self, half: &WriterHalf, number: u64) -> Result<()> {
+    fn bury(&self, half: &WriterHalf, number: u64, end: u64) -> Result<()> {
         let pin = Pin::new();
         let log = self.log.view(&pin);
         let start = log.segment(number)?.start() + crate::format::segment::HEADER;
-        let end = start + self.usage.used(number).unwrap_or(0);
         let mut scan = Scan::new(log, number, start)?;
         let mut graves = Vec::new();
         while scan.position() < end {
@@ -109,13 +109,15 @@ impl Engine {
         // What a buried tombstone hid must be gone before the tombstone is.
         let at = (0..).zip(&compactor.drained).find_map(|(i, drained)| {
             let ready = drained.settled.is_some_and(|settled| durable > settled || early);
-            (ready && (i == 0 || !drained.graves)).then_some(i)
+            (ready && (i == 0 || drained.graves.is_none())).then_some(i)
         });
         let Some(at) = at else { return Ok(0) };
         let number = compactor.drained[at].number;
-        let bytes = self.log.view(&Pin::new()).segment(number)?.header().bytes;
-        self.log.retire(number)?;
-        self.find_oldest(half)?;
+        // A failure may have come after the file had gone.
+        let bytes = self.log.view(&Pin::new()).find(number)?.map(|segment| segment.header().bytes);
+        if bytes.is_some() {
+            self.log.retire(number)?;
+        }
         reach(Point::CompactUnlinked);
         self.usage.set_live(number, None);
         self.usage.set_used(number, None);
@@ -129,6 +131,7 @@ impl Engine {
         })?;
         reach(Point::CompactRemoved);
         self.log.collect();
-        Ok(bytes)
+        self.find_oldest(half)?;
+        Ok(bytes.unwrap_or_default())
     }
 }

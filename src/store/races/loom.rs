@@ -9,7 +9,7 @@ use loom::thread;
 use crate::format::hash::Hash;
 use crate::format::meta::Counters;
 use crate::options::{Durability, Options};
-use crate::store::{DEFAULT_TABLE, Engine, Op, Walk};
+use crate::store::{DEFAULT_TABLE, Effort, Engine, Op, Walk};
 use crate::sys::Pin;
 use crate::sys::model::ModelDisk;
 
@@ -366,4 +366,32 @@ fn loom_commit_together_on_a_failing_disk() {
         durable("first");
         thread.join().expect("no panic");
     });
+}
+
+/// A segment is compacted and removed beside a reader that holds nothing, and one that holds a snapshot's mark.
+pub(super) fn compact_and_read(disk: &ModelDisk) {
+    let engine = open(disk);
+    put(&engine, &[("kept", "0"), ("filler", &"-".repeat(3936))]);
+    put(&engine, &[("filler", "-")]);
+    put(&engine, &[("gone", "0")]);
+    let reader = read(&engine, |engine| {
+        let found = engine.fresh(|at| {
+            let pin = Pin::new();
+            let found = engine.reader(&pin).get(DEFAULT_TABLE, b"kept", at)?;
+            Ok(found.map(|record| record.value().to_vec()))
+        });
+        assert_eq!(found.expect("sound").as_deref(), Some(&b"0"[..]));
+        let at = engine.hold().expect("no failure");
+        assert_eq!(get(engine, "kept", at).as_deref(), Some("0"));
+        engine.unhold(at);
+    });
+    while !engine.compact_step(Effort::Thorough, 1 << 20).expect("space").done {}
+    reader.join().expect("no panic");
+    while !engine.compact_step(Effort::Thorough, 1 << 20).expect("space").done {}
+    assert_eq!(engine.log.numbers().expect("readable").first(), Some(&1), "segment 0 is gone");
+}
+
+#[test]
+fn loom_compact_and_read() {
+    explore("segment removed/read", 1, || compact_and_read(&ModelDisk::new(64, 3, strong)));
 }

@@ -31,8 +31,7 @@ impl Scope<'_> {
             if found.puts != live.puts {
                 self.report_usage(number, 0, live.puts, found.puts, findings);
             }
-            // After a power cut those that are buried are counted still.
-            if found.tombstones < live.tombstones {
+            if found.tombstones != live.tombstones {
                 self.report_usage(number, 1, live.tombstones, found.tombstones, findings);
             }
             let found = known.used(number).filter(|found| *found != bytes);

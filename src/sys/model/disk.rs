@@ -5,7 +5,10 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64 as Count, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64 as Count,
+    Ordering::{AcqRel, Relaxed},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::flock::Locks;
@@ -20,6 +23,10 @@ use super::word::{AtomicU64, Weak};
 const META_WORDS: usize = 48;
 const LOG_WORDS: usize = 160;
 const INDEX_WORDS: usize = 16;
+/// Those of the first segments.
+const USAGE_WORDS: usize = 32;
+/// Pages that a file of pages grows to at first.
+const FIRST_GROWTH: usize = 16;
 
 /// Which words of which file have weaker orderings, by the name of the file and the word's number in its page.
 pub(crate) type Weakened = fn(&str, usize) -> Option<Weak>;
@@ -45,6 +52,9 @@ struct Shared {
 struct Kernel {
     /// Stored to and never loaded, so that calls are steps whose order counts, and order nothing else.
     step: AtomicU64,
+    /// The locks of the kernel: who does not find a name comes after who removed it, and of two who look at a file's marks or set
+    /// them one comes first.
+    order: loom::sync::atomic::AtomicU64,
     handles: Count,
     syncs: Count,
     /// How many syncs of mappings succeed before all fail.
@@ -78,6 +88,7 @@ impl ModelDisk {
                 crowded: Count::new(0),
                 kernel: Arc::new(Kernel {
                     step: AtomicU64::new(0),
+                    order: loom::sync::atomic::AtomicU64::new(0),
                     handles: Count::new(0),
                     syncs: Count::new(0),
                     syncs_left: Count::new(u64::MAX),
@@ -121,6 +132,10 @@ impl ModelDisk {
         match name {
             "index" => (0..self.shared.index_pages).map(|_| page("index", INDEX_WORDS)).collect(),
             "meta.unfinished" => (0..count).map(|_| page("meta", META_WORDS)).collect(),
+            // It grows by several pages at once, and the first holds its header.
+            "usage.unfinished" => (0..FIRST_GROWTH)
+                .map(|number| page("usage", if number == 1 { USAGE_WORDS } else { 0 }))
+                .collect(),
             name if name.starts_with("log/") => {
                 assert_eq!(count, 1, "a segment of the model is a page");
                 vec![held(&self.shared.pool).pop().expect("a segment was foreseen")]
@@ -152,6 +167,13 @@ impl ModelDisk {
 
     fn step(&self) {
         self.shared.kernel.step.store(0, Relaxed);
+    }
+}
+
+impl Kernel {
+    /// What the kernel has done under a lock before happens before what comes after.
+    fn lock(&self) {
+        self.order.fetch_add(1, AcqRel);
     }
 }
 
@@ -214,7 +236,11 @@ impl Disk for ModelDisk {
 
     fn open(&self, name: &str, _access: Access) -> io::Result<Arc<dyn File>> {
         self.step();
-        self.find(name).map(|inode| self.handle(inode)).ok_or(io::ErrorKind::NotFound.into())
+        let found = self.find(name).map(|inode| self.handle(inode));
+        found.ok_or_else(|| {
+            self.shared.kernel.lock();
+            io::ErrorKind::NotFound.into()
+        })
     }
 
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>> {
@@ -242,6 +268,7 @@ impl Disk for ModelDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.step();
+        self.shared.kernel.lock();
         held(&self.shared.names).remove(name).map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
@@ -356,7 +383,7 @@ impl File for ModelFile {
     }
 
     fn mark(&self, at: u64) -> io::Result<()> {
-        self.step();
+        self.inode.kernel.lock();
         held(&self.inode.marks).set(self.handle, at);
         Ok(())
     }
@@ -368,7 +395,7 @@ impl File for ModelFile {
     }
 
     fn marked(&self, range: Range<u64>) -> io::Result<Option<u64>> {
-        self.step();
+        self.inode.kernel.lock();
         Ok(held(&self.inode.marks).find(&range))
     }
 
