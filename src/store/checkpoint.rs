@@ -34,7 +34,20 @@ impl Engine {
         // Most of the log is synced while writers go on; the rest, under their lock, is short.
         self.sync_to(half, self.cells.committed())?;
         reach(Point::CheckpointLogged);
-        let (mut captured, counters, rows) = self.capture(half)?;
+        let (captured, counters, rows) = self.capture(half)?;
+        // What was captured is no longer told from what was not changed: the next one has to try again.
+        self.finish_checkpoint(half, captured, counters, &rows).inspect_err(|_| half.touched())?;
+        Ok(counters.position)
+    }
+
+    /// Makes durable what was captured.
+    fn finish_checkpoint(
+        &self,
+        half: &WriterHalf,
+        mut captured: Captured,
+        counters: Counters,
+        rows: &[SegmentRow],
+    ) -> Result<()> {
         reach(Point::CheckpointCaptured);
         half.attempted.store(counters.position, Relaxed);
         self.sync_index(half)?;
@@ -52,7 +65,7 @@ impl Engine {
         reach(Point::CheckpointSet);
         half.lock().editor.release(&self.index, &captured)?;
         reach(Point::CheckpointReleased);
-        Ok(counters.position)
+        Ok(())
     }
 
     /// Captures the directory at a quiet point: the log is durable up to its end, and the writer lock is held (invariant I6).

@@ -161,3 +161,18 @@ fn of_two_checkpoints_at_one_position_the_newer_stays() {
         check(&store, &format!("seed {seed}"));
     }
 }
+
+/// A checkpoint that fails after it was captured is made again, though nothing was committed since.
+#[test]
+fn compaction_goes_on_after_a_checkpoint_that_failed() {
+    use mapstone::sim::{Call, Fault};
+    for after in 0..6 {
+        let disk = SimDisk::new(13);
+        let store = prepared(&disk);
+        disk.fail(Fault { call: Call::Write, after, errno: 28, times: 1 });
+        let failed = (0..3000).find_map(|_| store.compact_step(1 << 20).err());
+        let ends = (0..3000).any(|_| store.compact_step(1 << 20).expect("mended").done);
+        assert!(failed.is_none() || ends, "after {after} writes");
+        check(&store, &format!("after {after} writes"));
+    }
+}
