@@ -258,7 +258,7 @@ fn look(disk: &dyn Disk, superblock: &Superblock) -> Result<Option<Note>> {
         names => names.map_err(|e| Error::io("list", disk.root(), e))?,
     };
     let has = |name: &str| names.iter().any(|other| other == name);
-    for name in [UNFINISHED, NAME].into_iter().filter(|name| has(name)) {
+    if let Some(name) = [UNFINISHED, NAME].into_iter().find(|name| has(name)) {
         let note = read_note(disk, name)?;
         if note.id != superblock.id {
             return Err(not_a_backup(disk, "it is a backup of another store".into()));
