@@ -83,6 +83,26 @@ pub enum Error {
         /// The store.
         path: PathBuf,
     },
+    /// The directory holds a backup that was cut short, or is being made: it is no store. Run the backup again; it goes on.
+    UnfinishedBackup {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There can be no backup of this store in the directory: it holds something else.
+    NotABackup {
+        /// The directory.
+        path: PathBuf,
+        /// What it is.
+        why: String,
+    },
+    /// The directory holds a backup of this store that cannot be brought up to date, since the two have gone different ways:
+    /// somebody has written to the backup, or the store has lost what the backup has. Keep it, and back up to another directory.
+    Diverged {
+        /// The directory.
+        path: PathBuf,
+        /// Where they differ.
+        why: String,
+    },
     /// A key, a value or a name exceeds its limit.
     TooLarge {
         /// What is too large: "key", "value", "table name", "batch".
@@ -205,6 +225,17 @@ impl fmt::Display for Error {
             Error::NeedsRecovery { path } => write!(
                 f,
                 "{} was not closed cleanly and must be opened for writing once",
+                path.display()
+            ),
+            Error::UnfinishedBackup { path } => {
+                write!(f, "{} holds an unfinished backup; run the backup again", path.display())
+            }
+            Error::NotABackup { path, why } => {
+                write!(f, "{} cannot take a backup of this store: {why}", path.display())
+            }
+            Error::Diverged { path, why } => write!(
+                f,
+                "{} is a backup that has gone another way than the store: {why}",
                 path.display()
             ),
             Error::TooLarge { what, len, max } => {

@@ -131,7 +131,7 @@ impl Store {
     }
 
     #[inline]
-    fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         self.handle.engine()
     }
 

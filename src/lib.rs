@@ -33,6 +33,8 @@ compile_error!("mapstone needs a little-endian 64-bit target: its files are mapp
 compile_error!("mapstone needs a Unix: shared mappings, msync and flock");
 
 #[forbid(unsafe_code)]
+mod backup;
+#[forbid(unsafe_code)]
 mod batch;
 #[forbid(unsafe_code)]
 mod cells;
@@ -79,9 +81,9 @@ pub use batch::Batch;
 pub use error::{Error, Result};
 pub use format::position::Position;
 pub use handle::Store;
-pub use options::{Durability, Options};
+pub use options::{BackupOptions, Durability, Options};
 pub use snapshot::{Iter, Snapshot};
-pub use store::{Compaction, Damage, Holder, Stats, Verification};
+pub use store::{Backup, Compaction, Damage, Holder, Progress, Stats, Verification};
 pub use table::Table;
 pub use value::Value;
 

@@ -211,3 +211,43 @@ impl Options {
         Ok(())
     }
 }
+
+/// How a backup is made.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let store = mapstone::Store::open(dir.path().join("db"))?;
+/// let mut options = mapstone::BackupOptions::new();
+/// options.copy(true);
+/// let backup = store.backup_with(dir.path().join("copy"), &options, |_| ())?;
+/// assert_eq!(backup.linked, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct BackupOptions {
+    pub(crate) copy: bool,
+    pub(crate) force_file_system: bool,
+}
+
+impl BackupOptions {
+    /// The defaults: share what can be shared, on a local file system.
+    pub fn new() -> BackupOptions {
+        BackupOptions::default()
+    }
+
+    /// Copy everything. Default false: segments that are never written again become hard links where the backup is on the same
+    /// file system, and share their blocks where that can do so.
+    ///
+    /// A hard link costs no space and no time, and the backup is as independent of the store as a copy is, but for one thing:
+    /// a byte that the disk loses, or that another program changes, is lost to both.
+    pub fn copy(&mut self, copy: bool) -> &mut BackupOptions {
+        self.copy = copy;
+        self
+    }
+
+    /// As [`Options::force_file_system`], for the directory of the backup. Default false.
+    pub fn force_file_system(&mut self, force: bool) -> &mut BackupOptions {
+        self.force_file_system = force;
+        self
+    }
+}

@@ -515,3 +515,35 @@ fn help_explains_the_formats() {
         help.clear();
     }
 }
+
+#[test]
+fn a_backup_is_made_beside_a_writer_and_brought_up_to_date() {
+    let place = Place::new();
+    let dest = place.path("backup");
+    let args = |more: &[&'static str]| -> Vec<std::ffi::OsString> {
+        let more = more.iter().map(|word| (*word).into());
+        std::iter::once(dest.clone().into()).chain(more).collect()
+    };
+    let (mut writer, input) = slow_import(&place);
+    let text = String::from_utf8(place.ok("backup", args(&[]))).unwrap();
+    assert!(text.starts_with("position ") && text.contains("1 segment copied"), "{text}");
+    drop(input);
+    assert!(writer.wait().unwrap().success());
+    place.ok("put", ["second", "2"]);
+    let report: Json = serde_json::from_slice(&place.ok("backup", args(&["--json"]))).unwrap();
+    assert_eq!(report["continued"], true, "{report}");
+    assert!(report["copied_bytes"].as_u64().unwrap() < 200, "{report}");
+    let text = String::from_utf8(place.ok("backup", args(&["--copy"]))).unwrap();
+    assert!(text.contains("nothing new"), "{text}");
+
+    // To restore it is to open it.
+    let restored = Place { directory: tempfile::tempdir().unwrap(), store: dest.clone() };
+    assert_eq!(restored.ok("get", ["first"]), b"1");
+    assert_eq!(restored.json("verify")["ok"], true);
+    restored.ok("put", ["third", "3"]);
+    let line = place.error("backup", args(&[]));
+    assert!(line.contains("written to"), "{line}");
+    fs::rename(dest.join("backup"), dest.join("backup.unfinished")).unwrap();
+    let line = restored.error("get", ["first"]);
+    assert!(line.contains("unfinished backup; run the backup again"), "{line}");
+}

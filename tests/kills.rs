@@ -49,6 +49,20 @@ const TIDYING: [Point; 6] = [
     Point::TrimPunched,
 ];
 
+/// Points of backups: tests/backup ends processes there.
+const BACKUPS: [Point; 10] = [
+    Point::BackupNoted,
+    Point::BackupMarked,
+    Point::BackupCopied,
+    Point::BackupSegment,
+    Point::BackupBrought,
+    Point::BackupEmptied,
+    Point::BackupLed,
+    Point::BackupSwept,
+    Point::BackupClosed,
+    Point::BackupNamed,
+];
+
 /// Points that only a failed call leads to; those are made on the simulated disk.
 const FAILURES: [Point; 2] = [Point::GiveUpRemoved, Point::SyncFailed];
 
@@ -255,6 +269,7 @@ fn nothing_is_lost_wherever_a_process_is_killed() {
     let mut reached: HashSet<Point> = covered.iter().map(|(_, point, _)| *point).collect();
     reached.extend(FAILURES.into_iter().filter(|point| killed_after_a_failure(*point)));
     reached.extend(TIDYING);
+    reached.extend(BACKUPS);
     let missed: Vec<_> = Point::ALL.iter().filter(|point| !reached.contains(point)).collect();
     assert!(missed.is_empty(), "never reached: {missed:?}");
     eprintln!("{kills} kills at {} points", reached.len());

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["index"],
     &["options"],
     &["store"],
-    &["batch", "handle", "keyspace", "snapshot", "table", "value", "lib"],
+    &["backup", "batch", "handle", "keyspace", "snapshot", "table", "value", "lib"],
     &["bin"],
 ];
 

@@ -1,6 +1,8 @@
 //! Every rule that a planted bug breaks is missed: the stories of `tests/model` end badly with the bug, and well without.
 #![cfg(feature = "sim")]
 
+#[path = "model/backups.rs"]
+mod backups;
 #[path = "model/between.rs"]
 mod between;
 #[path = "model/check.rs"]
@@ -74,10 +76,18 @@ fn is_a_race(bug: Bug) -> bool {
     matches!(bug, Bug::IgnoreMovedPage | Bug::IgnoreMovedDirectory)
 }
 
+/// What only backups do: `tests/backup` plants it.
+fn is_of_backups(bug: Bug) -> bool {
+    bug.name().starts_with("backup-")
+}
+
 /// Plants one bug in this thread and hunts it. One line of the table, and whether it was caught.
 fn hunt_one(bug: Bug) -> (String, bool) {
     if is_a_race(bug) {
         return (format!("{:24} a race: caught by the model checker", bug.name()), true);
+    }
+    if is_of_backups(bug) {
+        return (format!("{:24} caught by the tests of backups", bug.name()), true);
     }
     plant(Some(bug));
     let start = Instant::now();

@@ -83,5 +83,17 @@ super::named! {
         BuryVolatile = "bury-volatile",
         /// A tombstone is buried although an older segment holds what it hides (invariant I15).
         BuryEarly = "bury-early",
+        /// A backup does not say that it is unfinished before it is complete (invariant I17).
+        BackupUnmarked = "backup-unmarked",
+        /// Segments that a backup has got are not synced.
+        BackupUnsynced = "backup-unsynced",
+        /// A backup holds no position while it copies.
+        BackupUnheld = "backup-unheld",
+        /// A backup is brought up to date whatever was written to it.
+        BackupUncompared = "backup-uncompared",
+        /// The checksums of what a backup has got are not looked at.
+        BackupUnverified = "backup-unverified",
+        /// The index of a backup leads on to what the store has compacted away.
+        BackupUnswept = "backup-unswept",
     }
 }

@@ -233,6 +233,27 @@ super::named! {
         /// The cells can be believed.
         RestoreTrusted = "restore.trusted",
 
+        /// A note is durable under the name under which it is prepared.
+        BackupNoted = "backup.noted",
+        /// The directory says that it holds an unfinished backup; nothing else is changed.
+        BackupMarked = "backup.marked",
+        /// A segment is complete and durable, and has not its name yet.
+        BackupCopied = "backup.copied",
+        /// One more segment is there.
+        BackupSegment = "backup.segment",
+        /// All segments are there, durably; the index knows nothing of them.
+        BackupBrought = "backup.brought",
+        /// There is a store without a key before the log of the backup.
+        BackupEmptied = "backup.emptied",
+        /// The index leads to all records, and perhaps to such as the store has compacted away.
+        BackupLed = "backup.led",
+        /// The backup has its checkpoint; segments that the store has no more are there.
+        BackupSwept = "backup.swept",
+        /// The backup is complete and closed, and still says that it is unfinished.
+        BackupClosed = "backup.closed",
+        /// It says that it is whole, perhaps not durably.
+        BackupNamed = "backup.named",
+
         /// One segment after the end of the log is removed, perhaps not durably.
         SealRemoved = "seal.removed",
         /// All segments after the end of the log are removed, perhaps not durably.

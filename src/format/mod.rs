@@ -1,5 +1,6 @@
 //! Bytes and values: every layout of every file, pure, with no input or output. docs/format.md is its description.
 
+pub(crate) mod backup;
 pub(crate) mod checkpoint;
 pub(crate) mod checksum;
 pub(crate) mod directory;

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(crate) use append::{Draft, Tail};
 pub(crate) use record::Record;
 pub(crate) use scan::Scan;
-pub(crate) use segment::Segment;
+pub(crate) use segment::{Segment, UNFINISHED};
 pub(crate) use view::View;
 
 use crate::error::{Error, Result};

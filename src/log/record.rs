@@ -16,6 +16,13 @@ pub(crate) struct Record<'a> {
     segment: &'a Segment,
 }
 
+impl Segment {
+    /// The record at `position` of this segment, if the bytes there can be one.
+    pub(crate) fn record(&self, position: u64) -> Option<Record<'_>> {
+        Record::at(self, position)
+    }
+}
+
 impl<'a> Record<'a> {
     /// The record at `position`, or None if the bytes there can be none that lies within its segment.
     #[inline]

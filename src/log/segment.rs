@@ -12,7 +12,7 @@ use crate::format::{PAGE, PAGE_BYTES, StoreId};
 use crate::sys::{Access, Disk, File, Region};
 
 /// The name under which a segment is prepared before it is renamed to its own.
-const UNFINISHED: &str = "log/unfinished";
+pub(crate) const UNFINISHED: &str = "log/unfinished";
 
 /// A segment file, mapped at its full size (invariants I11, I12). It never shrinks, and what was published in it never changes.
 #[derive(Debug)]

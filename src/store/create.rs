@@ -7,13 +7,14 @@ use crate::cells::Cells;
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
+use crate::format::StoreId;
 use crate::format::checkpoint::{NAMES as CHECKPOINTS, Newest};
-use crate::format::index;
 use crate::format::meta::{BYTES, Counters, Superblock};
 use crate::format::segment::{self, HEADER};
 use crate::format::usage;
+use crate::format::{backup, index};
 use crate::index::Index;
-use crate::log::Log;
+use crate::log::{Log, Tail};
 use crate::options::Options;
 use crate::sys::{Access, Disk, File};
 use crate::usage::Live;
@@ -30,7 +31,16 @@ const UNFINISHED: &str = "meta.unfinished";
 
 /// What an unfinished creation may have left.
 fn is_leftover(name: &str) -> bool {
-    let own = [LOCK, WAITERS, index::NAME, usage::NAME, UNFINISHED, "usage.unfinished", "log"];
+    let own = [
+        LOCK,
+        WAITERS,
+        backup::NAME,
+        index::NAME,
+        usage::NAME,
+        UNFINISHED,
+        "usage.unfinished",
+        "log",
+    ];
     own.contains(&name) || READERS.contains(&name) || CHECKPOINTS.contains(&name)
 }
 
@@ -101,28 +111,41 @@ fn is_segment(name: &str) -> bool {
 
 /// Writes an empty store. The caller holds the writer lock.
 pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
-    let path = |name: &str| disk.root().join(name);
     let superblock = new_superblock(&**disk, options);
-    disk.make_dir("log").map_err(|e| Error::io("create", path("log"), e))?;
-    for name in READERS {
-        disk.touch(name).map_err(|e| Error::io("create", path(name), e))?;
-    }
-    create_usage(&**disk, &superblock.id)?;
-    reach(Point::CreateNamed);
+    put_names(&**disk, &superblock.id)?;
     let log = Log::new(Arc::clone(disk), superblock.id, superblock.segment_bytes, Access::Write);
     let tail = log.begin(0, 1, 0)?;
     debug_assert_eq!(tail.position, HEADER);
     reach(Point::CreateLog);
 
-    let meta = new_file(&**disk, UNFINISHED, BYTES)?;
+    put_meta(&**disk, &superblock, tail)
+}
+
+/// Makes the directories and the files without content.
+pub(super) fn put_names(disk: &dyn Disk, id: &StoreId) -> Result<()> {
+    let path = |name: &str| disk.root().join(name);
+    disk.make_dir("log").map_err(|e| Error::io("create", path("log"), e))?;
+    for name in READERS {
+        disk.touch(name).map_err(|e| Error::io("create", path(name), e))?;
+    }
+    create_usage(disk, id)?;
+    reach(Point::CreateNamed);
+    Ok(())
+}
+
+/// Writes a store without a key, but for its log, which goes on at `tail`: index, checkpoint, and `meta` last.
+pub(super) fn put_meta(disk: &dyn Disk, superblock: &Superblock, tail: Tail) -> Result<()> {
+    let path = |name: &str| disk.root().join(name);
+    let meta = new_file(disk, UNFINISHED, BYTES)?;
     let failed = |op| move |e| Error::io(op, path(UNFINISHED), e);
     meta.write_at(&superblock.encode(), 0).map_err(failed("write"))?;
     let len = usize::try_from(BYTES).expect("three pages");
     let cells = Cells::new(meta.map(0, len, Access::Write).map_err(failed("map"))?);
     let cells = Arc::new(cells);
-    let counters = create_index(&**disk, &superblock, &cells, tail.position)?;
-    let usage = open_usage(&**disk, &superblock.id, Access::Write)?;
-    usage.set_live(0, Some(Live::default()));
+    let counters = create_index(disk, superblock, &cells, tail)?;
+    let usage = open_usage(disk, &superblock.id, Access::Write)?;
+    usage.ensure(tail.segment)?;
+    usage.set_live(tail.segment, Some(Live::default()));
     usage.sync()?;
     reach(Point::CreateIndex);
     describe(&cells, counters);
@@ -144,12 +167,12 @@ fn new_file(disk: &dyn Disk, name: &str, bytes: u64) -> Result<Arc<dyn File>> {
     disk.create(name, bytes).map_err(|e| Error::io("create", disk.root().join(name), e))
 }
 
-/// Writes an empty index and its first checkpoint, for a log that ends at `position`.
+/// Writes an empty index and its first checkpoint, for a log that ends at `tail`.
 fn create_index(
     disk: &dyn Disk,
     superblock: &Superblock,
     cells: &Arc<Cells>,
-    position: u64,
+    tail: Tail,
 ) -> Result<Counters> {
     let path = disk.root().join(index::NAME);
     let file = new_file(disk, index::NAME, 0)?;
@@ -162,7 +185,9 @@ fn create_index(
     let captured = editor.capture(&index)?;
     index.sync()?;
     file.sync().map_err(|e| Error::io("sync", &path, e))?;
-    let counters = Counters { position, pages: editor.live(), ..Counters::default() };
+    let Tail { position, segment } = tail;
+    let pages = editor.live();
+    let counters = Counters { position, pages, segment, ..Counters::default() };
     for name in CHECKPOINTS {
         new_file(disk, name, crate::format::PAGE)?;
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::format::backup::UNFINISHED;
 use crate::format::meta::{BYTES, SUPERBLOCK, Superblock, Unreadable};
 use crate::format::{VERSION, index as index_format};
 use crate::options::Options;
@@ -22,11 +23,23 @@ pub(super) fn is_there(disk: &dyn Disk, options: &Options) -> Result<bool> {
         }
         Err(e) => return Err(Error::io("list", path, e)),
     };
+    if names.iter().any(|name| name == UNFINISHED) {
+        return Err(Error::UnfinishedBackup { path });
+    }
     if names.iter().any(|name| name == META) {
         return if options.create_new { Err(Error::AlreadyExists { path }) } else { Ok(true) };
     }
     check_vacant(disk, &names)?;
     if options.create || options.create_new { Ok(false) } else { Err(Error::NotFound { path }) }
+}
+
+/// Fails if a backup is being made here. For those who have the store open, and so keep others from beginning one.
+pub(super) fn check_finished(disk: &dyn Disk) -> Result<()> {
+    match disk.open(UNFINISHED, Access::Read) {
+        Ok(_) => Err(Error::UnfinishedBackup { path: disk.root().to_path_buf() }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io("open", disk.root().join(UNFINISHED), e)),
+    }
 }
 
 pub(super) fn check_coherent(disk: &dyn Disk, options: &Options) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The store: one handle's view of meta, index and log, and how they work together.
 
 mod background;
+mod backup;
 mod batch;
 mod checkpoint;
 mod clean;
@@ -38,6 +39,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
 pub(crate) use background::Background;
+pub use backup::{Backup, Progress};
 pub(crate) use batch::{Op, check};
 pub use compact::Compaction;
 pub(crate) use compact::Effort;
@@ -145,6 +147,10 @@ impl Engine {
     #[inline]
     pub(crate) fn committed(&self) -> u64 {
         self.cells.committed()
+    }
+
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.guarded
     }
 
     pub(crate) fn is_writer(&self) -> bool {

@@ -20,12 +20,11 @@ use crate::sys::{Access, Disk, ForkGuard, LockKind, Pin, losses, process_id};
 
 use super::background::Background;
 use super::create::{LOCK, META, create};
-use super::door::{check_coherent, is_there, open_index, read_superblock};
+use super::door::{check_coherent, check_finished, is_there, open_index, read_superblock};
 use super::durable::Syncer;
 use super::hold::Hold;
 use super::locks::{PAUSE, alone, is_locked, lock, no_writer_is_up, same_kernel, wait_for};
 use super::marks::Marks;
-
 use super::plan::Plans;
 use super::recover::Recovered;
 use super::space::open_usage;
@@ -44,12 +43,21 @@ impl Engine {
         let lock = lock(&*disk)?;
         reach(Point::OpenLocked);
         no_writer_is_up(&*disk, &*lock)?;
-        let mut hold =
+        let hold =
             Hold::new(lock, fork).map_err(|e| Error::io("stat", disk.root().join(LOCK), e))?;
         // Another process may have created the store before this one had the lock.
         if !is_there(&*disk, options)? {
             create(&disk, options)?;
         }
+        Engine::open_held(disk, options, hold)
+    }
+
+    /// Opens a store that is there for writing, and recovers it if need be. The caller has the writer lock.
+    pub(super) fn open_held(
+        disk: Arc<dyn Disk>,
+        options: &Options,
+        mut hold: Hold,
+    ) -> Result<Engine> {
         let bell = Arc::new(Bell::open(&*disk)?);
         let mut engine = Engine::load(disk, options, Access::Write)?;
         let before = engine.cells.writer();
@@ -104,6 +112,7 @@ impl Engine {
         let life = engine.life()?;
         loop {
             wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
+            check_finished(&*engine.disk)?;
             let cells = &engine.cells;
             let trusted = || cells.life() == life && !cells.failed();
             if engine.is_clean()? {

@@ -38,6 +38,7 @@ mod tests;
 use std::fmt::Debug;
 use std::io;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -109,6 +110,18 @@ pub(crate) trait Disk: Send + Sync + Debug {
     /// Takes a file's name away; mappings of it stay.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Gives an open file, of whichever disk, a name here as well: both names stand for the same bytes. An error if that cannot
+    /// be, or if the file belongs to another user, who could keep this one from writing to it.
+    fn link(&self, _file: &dyn File, _name: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Makes a new file (0600) that shares the blocks of an open one, of whichever disk, until either is written there. An error
+    /// if the file system cannot do that.
+    fn reflink(&self, _file: &dyn File, _name: &str) -> io::Result<Arc<dyn File>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
 
@@ -128,6 +141,11 @@ pub(crate) trait Disk: Send + Sync + Debug {
 
 /// An open file. Dropping the last handle drops its lock; its mappings live on.
 pub(crate) trait File: Send + Sync + Debug {
+    /// The descriptor, if the kernel has one for it.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// The file's present length.
     fn len(&self) -> io::Result<u64>;
 

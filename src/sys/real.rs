@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -131,6 +131,28 @@ impl Disk for RealDisk {
         Ok(retry_on_intr(|| rustix::fs::unlinkat(dir, name, AtFlags::empty()))?)
     }
 
+    fn link(&self, file: &dyn File, name: &str) -> io::Result<()> {
+        let file = file.descriptor().ok_or(io::ErrorKind::Unsupported)?;
+        if rustix::fs::fstat(file)?.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        // By its descriptor: the name that it had may be another file's by now, or in a directory that has been renamed.
+        let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+        Ok(rustix::fs::linkat(CWD, from, self.dir()?, name, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
+    fn reflink(&self, file: &dyn File, name: &str) -> io::Result<Arc<dyn File>> {
+        let file = file.descriptor().ok_or(io::ErrorKind::Unsupported)?;
+        let made = self.open_at(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
+        reserve::overwrite_in_place(&made);
+        if let Err(error) = retry_on_intr(|| rustix::fs::ioctl_ficlone(&made, file)) {
+            // The first failure is the one to tell.
+            let _ = self.remove(name);
+            return Err(error.into());
+        }
+        Ok(Arc::new(RealFile { file: made, guard: self.guard }))
+    }
+
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         if dir.is_empty() { sync_dir(self.dir()?) } else { sync_dir(&self.subdir(dir)?) }
     }
@@ -167,6 +189,10 @@ struct RealFile {
 }
 
 impl File for RealFile {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }

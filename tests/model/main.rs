@@ -5,6 +5,7 @@
 //! `MAPSTONE_MODEL_SEED` tells one of them again.
 #![cfg(feature = "sim")]
 
+mod backups;
 mod between;
 mod check;
 mod cuts;

@@ -99,6 +99,12 @@ pub(crate) enum Op {
         budget: u32,
         steps: u8,
     },
+    /// A backup, through the read-only handle if there is one and it is to, of which the process or the power ends after so many
+    /// calls to the disk that it is made on.
+    Backup {
+        there: bool,
+        end: Option<(u16, Crash)>,
+    },
     /// Lookups of all keys without a snapshot, and in the middle of one of them a commit and all of compaction.
     Overtake {
         times: u16,

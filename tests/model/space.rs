@@ -37,7 +37,7 @@ impl World {
     }
 
     /// Only one who was refused before may be refused without a new reason.
-    fn allow_more(&mut self, error: &mapstone::Error) {
+    pub(crate) fn allow_more(&mut self, error: &mapstone::Error) {
         if !self.poisoned || !matches!(error, mapstone::Error::Poisoned) {
             self.allow(error);
         }

@@ -133,6 +133,7 @@ fn anything() -> impl Strategy<Value = Op> {
         1 => Just(Op::SnapshotThere),
         1 => Just(Op::LetGo),
         2 => compact(),
+        2 => backup(),
         1 => Just(Op::Reader),
         1 => Just(Op::Check),
         3 => (0..40u8).prop_map(Op::WriteBack),
@@ -286,6 +287,12 @@ fn tables_again() -> impl Strategy<Value = Op> {
         3 => (1..TABLES).prop_map(Op::CreateTable),
         2 => (1..TABLES).prop_map(Op::DropTable),
     ]
+}
+
+fn backup() -> impl Strategy<Value = Op> {
+    let end = prop_oneof![Just(0u16), 0..300u16, Just(u16::MAX)];
+    let end = proptest::option::weighted(0.4, (end, crash()));
+    (any::<bool>(), end).prop_map(|(there, end)| Op::Backup { there, end })
 }
 
 fn compact() -> impl Strategy<Value = Op> {

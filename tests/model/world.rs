@@ -6,6 +6,7 @@ use std::rc::Rc;
 use mapstone::sim::{Fault, SimDisk};
 use mapstone::{Options, Snapshot, Store, Table};
 
+use super::backups::Dest;
 use super::ops::{Crash, Fail, Op, Recovery, Shape};
 use super::state::{KEYS, State, table_name};
 use super::{check, points, tally};
@@ -22,6 +23,7 @@ pub(crate) struct World {
     pub(crate) maybes: Vec<State>,
     pub(crate) snapshots: Vec<(Snapshot, State)>,
     pub(crate) reader: Option<Store>,
+    pub(crate) dest: Dest,
     /// Tables that were dropped, by number.
     pub(crate) stale: Vec<(u8, Table)>,
     /// What someone has seen who looked in the middle of an operation.
@@ -56,6 +58,7 @@ impl World {
             maybes: Vec::new(),
             snapshots: Vec::new(),
             reader: None,
+            dest: Dest::new(shape.seed),
             stale: Vec::new(),
             seen: Rc::default(),
             armed: None,
@@ -141,6 +144,7 @@ impl World {
             Op::Lookup { times, batches } => self.lookup(*times, batches),
             Op::Look(at) => self.look(*at),
             Op::Compact { budget, steps } => self.compact(*budget, *steps),
+            Op::Backup { there, end } => self.backup(*there, *end),
             Op::Overtake { times, batch } => self.overtake(*times, batch),
             Op::SnapshotThere => self.snapshot_there(),
             Op::LetGo => self.check_snapshots(),

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod backup;
 mod del;
 mod escape;
 mod export;
@@ -53,6 +54,7 @@ enum Command {
     List(list::Args),
     Stat(stat::Args),
     Verify(verify::Args),
+    Backup(backup::Args),
     Tour(tour::Args),
     #[command(hide = true)]
     TourWriter(tour::writer::Args),
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::List(args) => list::run(&args),
         Command::Stat(args) => stat::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Backup(args) => backup::run(&args),
         Command::Tour(args) => tour::run(&args),
         Command::TourWriter(args) => tour::writer::run(&args),
         Command::TourReader(args) => tour::reader::run(&args),
