@@ -211,5 +211,14 @@ super::named! {
         SealBegun = "seal.begun",
         /// The blocks after the end of the log are given back.
         SealReleased = "seal.released",
+
+        /// A damaged store is read; nothing of the new one is there.
+        RepairRead = "repair.read",
+        /// Some of what was salvaged is in the new store, which has not its name.
+        RepairPut = "repair.put",
+        /// The new store is complete and closed, and has not its name.
+        RepairBuilt = "repair.built",
+        /// The new store has its name, perhaps not durably.
+        RepairNamed = "repair.named",
     }
 }

@@ -22,6 +22,7 @@ mod put_with;
 mod races;
 mod read;
 mod recover;
+mod salvage;
 mod tables;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -32,9 +33,12 @@ use std::sync::{Arc, PoisonError};
 
 pub(crate) use background::Background;
 pub(crate) use batch::{Op, check};
+pub(crate) use create::{LOCK, holds_nothing_else};
 pub use figures::Stats;
 pub(crate) use iterate::Walk;
 pub(crate) use read::Found;
+pub(crate) use salvage::{Damaged, Item};
+pub use salvage::{Extent, LostKey, Progress, Salvage};
 pub(crate) use tables::{CATALOGUE, DEFAULT_TABLE};
 pub use verify::{Damage, Verification};
 
