@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
 use crate::handle::Store;
 use crate::options::{Durability, Options};
-use crate::store::{Damaged, Item, LOCK, Progress, Salvage, holds_nothing_else};
+use crate::store::{Damaged, Item, LOCK, Progress, Salvage, Stats, holds_nothing_else};
 use crate::sys::{Access, Disk, LockKind, Unfinished, open_real};
 use crate::table::Table;
 
@@ -93,6 +93,42 @@ impl Options {
         Ok(salvage)
     }
 
+    /// Builds the index of the store in the directory `path` anew from its log, and its checkpoints with it; see
+    /// [`Options::rebuild_index`]. Tells `watch` how far it has come.
+    ///
+    /// ```
+    /// use mapstone::{Options, Store};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("db");
+    /// # let store = Store::open(&path)?;
+    /// # store.put("key", "value")?;
+    /// # store.close()?;
+    /// std::fs::write(path.join("index"), "not an index")?;
+    /// assert!(Store::open(&path).is_err());
+    ///
+    /// let stats = Options::new().repair_index(&path, |progress| eprintln!("{progress:?}"))?;
+    /// assert_eq!(stats.entries, 1);
+    /// assert_eq!(Store::open(&path)?.get("key")?.as_deref(), Some(&b"value"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Options::rebuild_index`] says, and [`Error::NotFound`].
+    pub fn repair_index(
+        &self,
+        path: impl AsRef<Path>,
+        mut watch: impl FnMut(Progress),
+    ) -> Result<Stats> {
+        let mut options = self.clone();
+        options.create(false).create_new(false).rebuild_index(true);
+        options.check()?;
+        let disk = open_real(path.as_ref(), self.sigbus_guard);
+        let store = Store::open_watched_on(disk, &options, &mut watch)?;
+        let stats = store.stats()?;
+        store.close()?;
+        Ok(stats)
+    }
+
     /// Makes a new store on one simulated disk of what is left on another.
     #[cfg(all(any(test, feature = "sim"), not(all(test, loom))))]
     #[doc(hidden)]
@@ -117,7 +153,7 @@ impl Options {
         let store = Store::open_on(disk, &options)?;
         let filler = std::cell::RefCell::new(Filler::new(&store));
         let salvage = damaged.salvage(
-            hash_mask(self),
+            self,
             watch,
             &mut |name| filler.borrow_mut().table(name).map(drop),
             &mut |item| filler.borrow_mut().put(item),
@@ -175,16 +211,6 @@ impl<'a> Filler<'a> {
     fn finish(mut self) -> Result<()> {
         if self.batch.is_empty() { Ok(()) } else { self.commit() }
     }
-}
-
-#[cfg(any(test, feature = "sim"))]
-fn hash_mask(options: &Options) -> u64 {
-    options.hash_mask
-}
-
-#[cfg(not(any(test, feature = "sim")))]
-fn hash_mask(_: &Options) -> u64 {
-    u64::MAX
 }
 
 /// Why there can be no new store at `to`.

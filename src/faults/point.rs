@@ -220,5 +220,16 @@ super::named! {
         RepairBuilt = "repair.built",
         /// The new store has its name, perhaps not durably.
         RepairNamed = "repair.named",
+
+        /// A new index is complete under an unfinished name; nothing of the store is changed.
+        RebuildBuilt = "rebuild.built",
+        /// The cells say that they cannot be believed; the old index and its checkpoints are there.
+        RebuildDoubted = "rebuild.doubted",
+        /// There is no checkpoint.
+        RebuildWiped = "rebuild.wiped",
+        /// The new index has its name; there is no checkpoint.
+        RebuildNamed = "rebuild.named",
+        /// The new index has its checkpoint, and is to be recovered.
+        RebuildWritten = "rebuild.written",
     }
 }

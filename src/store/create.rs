@@ -21,11 +21,14 @@ use super::{checkpoint, clean};
 pub(crate) const LOCK: &str = "lock";
 const READERS: [&str; 2] = ["readers.a", "readers.b"];
 pub(super) const META: &str = "meta";
-const UNFINISHED: &str = "meta.unfinished";
+pub(super) const UNFINISHED: &str = "meta.unfinished";
+
+/// An index that is being built anew.
+pub(super) const NEW_INDEX: &str = "index.unfinished";
 
 /// What an unfinished creation may have left.
 fn is_leftover(name: &str) -> bool {
-    [LOCK, index::NAME, UNFINISHED, "log"].contains(&name)
+    [LOCK, index::NAME, UNFINISHED, NEW_INDEX, "log"].contains(&name)
         || READERS.contains(&name)
         || CHECKPOINTS.contains(&name)
 }

@@ -21,6 +21,7 @@ mod put_with;
 #[cfg(all(test, loom))]
 mod races;
 mod read;
+mod rebuild;
 mod recover;
 mod salvage;
 mod tables;
@@ -48,7 +49,7 @@ use crate::format::hash::Hasher;
 use crate::format::meta::{Counters, Superblock};
 use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
-use crate::options::Durability;
+use crate::options::{Durability, Options};
 use crate::sys::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::sys::{Disk, File};
 use durable::Syncer;
@@ -137,6 +138,18 @@ impl Engine {
     pub(crate) fn background(&self) -> Option<&Background> {
         self.writer.as_ref().filter(|w| !w.hold.is_child()).map(|w| &w.background)
     }
+}
+
+/// The hash of a store's keys.
+#[cfg(any(test, feature = "sim"))]
+fn hasher(seed: u64, options: &Options) -> Hasher {
+    Hasher::rigged(seed, options.hash_mask)
+}
+
+/// The hash of a store's keys.
+#[cfg(not(any(test, feature = "sim")))]
+fn hasher(seed: u64, _: &Options) -> Hasher {
+    Hasher::new(seed)
 }
 
 impl WriterHalf {

@@ -5,6 +5,7 @@
 #![cfg(feature = "sim")]
 
 mod damage;
+mod index;
 mod oracle;
 #[path = "../flips/store.rs"]
 mod store;
@@ -13,7 +14,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use mapstone::sim::{Point, SimDisk, at_points};
-use mapstone::{Error, Salvage};
+use mapstone::{Error, Salvage, Store};
 
 use damage::{Random, damage};
 use oracle::{Oracle, Record, records};
@@ -54,6 +55,46 @@ impl Ground {
         let sample = sample(left);
         let all = records(&sample.files);
         Ground { sample, all }
+    }
+
+    /// A store of several lives: killed processes and power cuts, so that there are epochs, and debris behind where they ended.
+    fn lives() -> Ground {
+        let mut disk = SimDisk::new(23);
+        let put = |store: &Store, life: u32, count: u32| -> mapstone::Result<()> {
+            for i in 0..count {
+                store.put((life * 7 + i * i % 90).to_be_bytes(), format!("{life} {i}"))?;
+            }
+            let mut batch = store.batch();
+            for i in 0..40u32 {
+                batch.put((i * 3).to_be_bytes(), format!("{life} batch {i}"))?;
+            }
+            batch.commit().map(drop)
+        };
+        for life in 0..7 {
+            let store = options().open_sim(&disk).expect("recovery");
+            put(&store, life, 60).expect("space");
+            store.sync().expect("a sound disk");
+            put(&store, life, 30).expect("space");
+            if life == 3 {
+                store
+                    .table(store::TABLE)
+                    .and_then(|table| table.put("apple", "red"))
+                    .expect("space");
+            }
+            disk = if life % 2 == 0 { disk.power_cut() } else { disk.process_kill() };
+        }
+        let store = options().open_sim(&disk).expect("recovery");
+        put(&store, 9, 20).expect("space");
+        let models = vec![content(&store).expect("sound")];
+        let disk = disk.process_kill();
+        let (life, files) = (disk.page_cache(), disk.files());
+        let all = records(&files);
+        Ground { sample: Sample { left: Left::Killed, files, life, models }, all }
+    }
+
+    /// Up to where the cells say that the log was durable.
+    fn durable(&self) -> u64 {
+        u64::from_le_bytes(self.sample.files["meta"][4160..4168].try_into().expect("eight bytes"))
     }
 
     /// Repairs a damaged form of it, and judges.
@@ -133,10 +174,24 @@ fn sound(wrong: Vec<String>) {
     );
 }
 
+/// What a process leaves that is killed when it comes to a point while it does `work` on the disk.
+fn killed_at(point: Point, disk: &SimDisk, work: impl FnOnce()) -> SimDisk {
+    let left = std::rc::Rc::new(std::cell::RefCell::new(None));
+    let (at, killed) = (disk.clone(), std::rc::Rc::clone(&left));
+    at_points(Some(Box::new(move |reached| {
+        if reached == point {
+            killed.borrow_mut().get_or_insert_with(|| at.process_kill());
+        }
+    })));
+    work();
+    at_points(None);
+    left.take().expect("the point was reached")
+}
+
 #[test]
 fn of_a_sound_store_everything_is_salvaged() {
-    for left in LEFTS {
-        let ground = Ground::new(left);
+    for ground in LEFTS.map(Ground::new).into_iter().chain([Ground::lives()]) {
+        let left = ground.sample.left;
         let (salvage, model) = repair(&ground.sample.files, ground.sample.life).expect("sound");
         assert!(model == ground.sample.models[0], "{left:?}");
         assert!(salvage.is_complete() && salvage.torn.is_empty(), "{left:?} {salvage:?}");
@@ -148,8 +203,8 @@ fn of_a_sound_store_everything_is_salvaged() {
 
 #[test]
 fn the_log_is_enough() {
-    for left in LEFTS {
-        let ground = Ground::new(left);
+    for ground in LEFTS.map(Ground::new).into_iter().chain([Ground::lives()]) {
+        let left = ground.sample.left;
         let files = ground.with(|files| files.retain(|name, _| name.starts_with("log/")));
         let (salvage, model) = repair(&files, ground.sample.life).expect("a log");
         assert!(model == ground.sample.models[0], "{left:?}");
@@ -207,8 +262,20 @@ fn what_is_beside_a_damaged_sector_is_salvaged() {
 /// Any number of damages of any kind: an answer, and nothing that is left is missed.
 #[test]
 fn random_damage() {
-    let grounds = LEFTS.map(Ground::new);
+    let [a, b, c] = LEFTS.map(Ground::new);
+    let grounds = [a, b, c, Ground::lives()];
     let until = long().map(|time| Instant::now() + time);
+    if let Ok(seed) = std::env::var("SEED") {
+        let mut random = Random(seed.parse().unwrap());
+        let ground = &grounds[random.below(4)];
+        let mut files = ground.sample.files.clone();
+        let count = 1 + random.below(6);
+        let what: Vec<String> = (0..count).map(|_| damage(&mut files, &mut random)).collect();
+        eprintln!("{what:?}");
+        let (salvage, _) = repair(&files, ground.sample.life).unwrap();
+        eprintln!("{:#?} {} end {:?}", salvage.lost, salvage.position, ground.all.last());
+        panic!("{:?}", ground.judge(&files));
+    }
     let first = if long().is_some() { u64::from(std::process::id()) << 32 } else { 0 };
     let mut wrong = Vec::new();
     for seed in first.. {
@@ -218,7 +285,7 @@ fn random_damage() {
             _ => {}
         }
         let mut random = Random(seed);
-        let ground = &grounds[random.below(3)];
+        let ground = &grounds[random.below(4)];
         let mut files = ground.sample.files.clone();
         let count = 1 + random.below(6);
         let what: Vec<String> = (0..count).map(|_| damage(&mut files, &mut random)).collect();
@@ -251,19 +318,10 @@ fn what_was_never_committed_does_not_come_to_life() {
         let disk = SimDisk::new(4);
         let store = options().open_sim(&disk).expect("a new store");
         store.put("before", "1").expect("space");
-        let left = std::rc::Rc::new(std::cell::RefCell::new(None));
-        let (at, killed) = (disk.clone(), std::rc::Rc::clone(&left));
-        at_points(Some(Box::new(move |reached| {
-            if reached == point {
-                killed.borrow_mut().get_or_insert_with(|| at.process_kill());
-            }
-        })));
         let mut batch = store.batch();
         batch.put("a", "1").and_then(|batch| batch.put("b", "2")).expect("small");
         batch.put("c", "3").expect("small");
-        let _ = batch.commit();
-        at_points(None);
-        let left = left.take().expect("the point was reached");
+        let left = killed_at(point, &disk, || drop(batch.commit()));
         for gone in [&[][..], &["meta"], &["meta", "index", "checkpoint.a", "checkpoint.b"]] {
             let mut files = left.files();
             files.retain(|name, _| !gone.contains(&&**name));

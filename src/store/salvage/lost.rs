@@ -109,12 +109,10 @@ fn records_end(piece: &Piece, position: u64, follower: Option<&Piece>, said: Sai
     }
     let said_end = |end: u64| end.min(piece.end()).max(position);
     match (follower, said.end) {
+        // How far the log went here is not known any more, and zeros may be what is left of a record.
+        (Some(_), _) => piece.end(),
         (None, Some(end)) => said_end(end),
-        // Nothing says what was in the part that is cut off.
-        _ if piece.is_cut() => piece.end(),
+        (None, None) if piece.is_cut() => piece.end(),
         (None, None) => piece.used_from(position).max(said_end(said.least)),
-        // Whatever it held, it was full before another segment was begun.
-        (Some(_), _) if position == piece.first() => piece.end(),
-        (Some(_), _) => piece.used_from(position),
     }
 }

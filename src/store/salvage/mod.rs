@@ -22,13 +22,14 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::hash::Hasher;
 use crate::format::index;
 use crate::format::position::Position;
+use crate::options::Options;
 use crate::sys::{Disk, File, LockKind};
 
 use super::CATALOGUE;
 use super::create::{LOCK, META};
+use super::hasher;
 use super::locks::holder;
 use end::Said;
 use identity::Identity;
@@ -155,14 +156,14 @@ impl Damaged {
     /// Gives each key that has a value to `put`, and each table that has a name to `table`; says what was found and lost.
     pub(crate) fn salvage(
         mut self,
-        hash_mask: u64,
+        options: &Options,
         watch: Watch<'_>,
         table: &mut dyn FnMut(&str) -> Result<()>,
         put: &mut dyn FnMut(Item<'_>) -> Result<()>,
     ) -> Result<Salvage> {
         let mut tables = self.catalogue.tables();
         tables.names().try_for_each(|(_, name)| table(name))?;
-        let hasher = self.identity.superblock.map(|block| hasher(block.seed, hash_mask));
+        let hasher = self.identity.superblock.map(|block| hasher(block.seed, options));
         let mut suspects =
             Suspects::find(&*self.disk, &self.pieces, (&self.lost, &self.runs), hasher, self.end)?;
         let mut entries = 0;
@@ -286,16 +287,6 @@ impl Damaged {
         }
         torn
     }
-}
-
-#[cfg(any(test, feature = "sim"))]
-fn hasher(seed: u64, mask: u64) -> Hasher {
-    Hasher::rigged(seed, mask)
-}
-
-#[cfg(not(any(test, feature = "sim")))]
-fn hasher(seed: u64, _mask: u64) -> Hasher {
-    Hasher::new(seed)
 }
 
 /// How far the reading has come.

@@ -12,8 +12,10 @@ use super::identity::{Found, Identity};
 use super::piece::Piece;
 use super::sums::Sums;
 
-/// How many epochs at most may lie between two segments for a single record to tell which one is right.
-const FEW: u64 = 1 << 10;
+/// How many epochs after the newest that is known a segment may be of: each recovery raises the epoch, and begins a segment.
+const FEW: u32 = 1 << 10;
+/// So many bytes that look like a record tell the epoch of a segment.
+const VOTES: usize = 256;
 
 /// The segments in the order of their numbers, and the names of files that are none of them.
 pub(super) fn pieces(
@@ -114,33 +116,38 @@ fn epochs(pieces: &[Piece], at: usize) -> std::ops::RangeInclusive<u32> {
     let known = |piece: &Piece| piece.epoch.filter(|_| piece.prev_end.is_some());
     let least = pieces[..at].iter().filter_map(known).max().unwrap_or(1);
     let most = pieces[at..].iter().filter_map(known).min().unwrap_or(u32::MAX);
-    least..=most
+    least..=most.min(least.saturating_add(FEW))
 }
 
-/// The salt that two records agree on; one is enough where few epochs are possible.
+/// The salt that the records of a segment agree on.
+///
+/// Any bytes that look like a record have some salt with which they would be one. That it is of an epoch that is possible tells the
+/// few that are one. Where nothing says whose store it is only their agreement does: records that were copied from elsewhere
+/// agree a little, but not most of them.
 fn salt_by_records(
     piece: &Piece,
     id: Option<StoreId>,
     epochs: std::ops::RangeInclusive<u32>,
 ) -> Option<Salt> {
     let sums = Sums::new(piece.bytes());
-    let mut seen = BTreeMap::<u32, Salt>::new();
-    let mut position = piece.first();
-    while position < piece.end().min(piece.start + piece.begin_before) {
-        if let Some(entry) = piece.entry(position) {
-            let salt = piece.salt_of(&entry, &sums);
-            let possible = id.is_none_or(|id| epochs.contains(&salt.epoch(&id)));
-            if possible && seen.insert(salt.word(), salt).is_some() {
-                return Some(salt);
+    let mut votes = BTreeMap::<u32, (usize, Salt)>::new();
+    let (mut position, mut count) = (piece.first(), 0);
+    while position < piece.end().min(piece.start + piece.begin_before) && count < VOTES {
+        let entry = piece.entry(position);
+        let salt = entry.map(|entry| piece.salt_of(&entry, &sums));
+        let possible = |salt: &Salt| id.is_none_or(|id| epochs.contains(&salt.epoch(&id)));
+        position = match (entry, salt.filter(possible)) {
+            (Some(entry), Some(salt)) => {
+                votes.entry(salt.word()).or_insert((0, salt)).0 += 1;
+                count += 1;
+                // Without an id it need not be a record, and another one may begin within it.
+                if id.is_some() { entry.end() } else { position + ALIGN }
             }
-        }
-        position += ALIGN;
+            _ => position + ALIGN,
+        };
     }
-    let few = u64::from(*epochs.end()).saturating_sub((*epochs.start()).into()) < FEW;
-    match seen.into_values().collect::<Vec<_>>()[..] {
-        [salt] if few && id.is_some() => Some(salt),
-        _ => None,
-    }
+    let (most, salt) = votes.into_values().max_by_key(|(votes, _)| *votes)?;
+    (id.is_some() || most > 1 && 2 * most > count).then_some(salt)
 }
 
 /// A recovery ends the log where the segment that it begins says: what was behind that place is no part of the log. Nor is a
