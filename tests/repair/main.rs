@@ -139,11 +139,12 @@ impl Ground {
         if !whole("meta") || !whole("index") {
             return Ok(());
         }
-        let outdated = oracle.outdated(end);
+        let outdated = oracle.outdated(end, end);
         let number = |table: &Option<String>| if table.is_none() { 1 } else { 2 };
         let named: BTreeSet<(u32, Vec<u8>)> =
             salvage.keys.iter().map(|it| (number(&it.table), it.key.clone())).collect();
-        if let Some(key) = named.difference(&outdated).next() {
+        // Where the end is not known, what the index leads to behind it may have been committed.
+        if let Some(key) = named.difference(&oracle.outdated(u64::MAX, end)).next() {
             return Err(format!("{key:?} is said to be lost"));
         }
         let known = named.len() as u64 + salvage.unnamed;

@@ -171,13 +171,13 @@ impl Oracle<'_> {
         Ok(())
     }
 
-    /// Keys without the catalogue's whose newest version is lost.
-    pub(crate) fn outdated(&self, end: u64) -> BTreeSet<(u32, Vec<u8>)> {
+    /// Keys without the catalogue's whose newest version before `limit` is lost, or not before the end that was found.
+    pub(crate) fn outdated(&self, limit: u64, end: u64) -> BTreeSet<(u32, Vec<u8>)> {
         let mut newest = BTreeMap::new();
-        for record in self.all.iter().filter(|it| it.table != 0 && it.position < end) {
+        for record in self.all.iter().filter(|it| it.table != 0 && it.position < limit) {
             newest.insert((record.table, record.key.clone()), record);
         }
-        newest.retain(|_, record| !self.is_left(record));
+        newest.retain(|_, record| record.position >= end || !self.is_left(record));
         newest.into_keys().collect()
     }
 }

@@ -6,11 +6,11 @@ use crate::error::Result;
 use crate::format::hash::Hasher;
 use crate::format::page::{LINE_SLOTS, LINES, PageHeader, line_word, position, stored};
 use crate::format::{PAGE_BYTES, index, u64_at};
-use crate::sys::{Access, Disk};
+use crate::sys::Access;
 
 use super::super::CATALOGUE;
+use super::Damaged;
 use super::identity::open;
-use super::lost::Lost;
 use super::newest::{Head, Name, Newest};
 use super::piece::{Entry, Piece};
 use super::runs::Run;
@@ -38,19 +38,14 @@ pub(super) struct Suspects {
 
 impl Suspects {
     /// Collects them. `hasher` is that of the store, if its superblock is left.
-    pub(super) fn find(
-        disk: &dyn Disk,
-        pieces: &[Piece],
-        (lost, runs): (&Lost, &[Run]),
-        hasher: Option<Hasher>,
-        end: u64,
-    ) -> Result<Suspects> {
+    pub(super) fn find(damaged: &Damaged, hasher: Option<Hasher>) -> Result<Suspects> {
+        let (pieces, lost) = (&damaged.pieces, &damaged.lost);
         let mut suspects = Suspects { hasher, ..Suspects::default() };
         if lost.ranges().is_empty() {
             return Ok(suspects);
         }
         let mut named = HashSet::new();
-        let (slots, pages) = slots(disk, runs, end)?;
+        let (slots, pages) = slots(damaged)?;
         // Where the index tells which keys are lost, nothing else needs to be guessed.
         let told = hasher.is_some() && pages > 0;
         for (hash, position) in slots {
@@ -146,7 +141,10 @@ fn find(pieces: &[Piece], position: u64) -> Option<&Piece> {
 }
 
 /// All slots of all pages of the index that lead to no record that is left, hash bits and position; and how many pages there are.
-fn slots(disk: &dyn Disk, runs: &[Run], end: u64) -> Result<(Vec<(u64, u64)>, u64)> {
+fn slots(damaged: &Damaged) -> Result<(Vec<(u64, u64)>, u64)> {
+    let (disk, runs) = (&*damaged.disk, &damaged.runs);
+    // Where the log's end is not known, what is behind the last commit that is left may have been committed as well.
+    let limit = damaged.said.end.unwrap_or(u64::MAX);
     let mut all = (Vec::new(), 0);
     let Some(file) = open(disk, index::NAME)? else { return Ok(all) };
     let Some(len) = file.len().ok().and_then(|len| usize::try_from(len).ok()) else {
@@ -169,8 +167,8 @@ fn slots(disk: &dyn Disk, runs: &[Run], end: u64) -> Result<(Vec<(u64, u64)>, u6
             for slot in 0..LINE_SLOTS {
                 let at = line_word(line) + 2 * slot;
                 let (cur, prev) = (word(at), word(at + 1));
-                if let Some(position) = position(cur, end)
-                    && position < end
+                if let Some(position) = position(cur, damaged.end)
+                    && position < limit
                     && !is_left(runs, position)
                 {
                     all.0.push((stored(cur, prev), position));

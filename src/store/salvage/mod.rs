@@ -49,6 +49,7 @@ pub(crate) struct Damaged {
     /// The records that count.
     runs: Vec<Run>,
     end: u64,
+    said: Said,
     lost: Lost,
     strays: Vec<(String, String)>,
     catalogue: Catalogue,
@@ -89,13 +90,14 @@ impl Damaged {
             pieces,
             runs: Vec::new(),
             end: 0,
+            said,
             lost: Lost::default(),
             strays,
             catalogue: Catalogue::default(),
             salvage: Salvage { segments, ..Salvage::default() },
             _held: held,
         };
-        damaged.read(said, watch);
+        damaged.read(watch);
         Ok(damaged)
     }
 
@@ -104,7 +106,7 @@ impl Damaged {
         self.pieces.iter().map(|piece| piece.bytes().len() as u64).sum()
     }
 
-    fn read(&mut self, said: Said, watch: Watch<'_>) {
+    fn read(&mut self, watch: Watch<'_>) {
         let total = self.total();
         let (mut runs, mut done) = (Vec::new(), 0);
         let mut ends = Vec::new();
@@ -119,9 +121,9 @@ impl Damaged {
             watch(Progress { done, total: 3 * total });
         }
         runs::join(&self.pieces, &mut runs);
-        self.end = end::end(said, &runs);
+        self.end = end::end(self.said, &runs);
         let size = self.identity.segment_bytes;
-        self.lost = lost::lost(&self.pieces, &runs, self.end, said, size);
+        self.lost = lost::lost(&self.pieces, &runs, self.end, self.said, size);
         runs.retain_mut(|run| run.cut(&self.pieces[run.piece], self.end));
         self.runs = runs;
         for (number, position) in ends {
@@ -164,8 +166,7 @@ impl Damaged {
         let mut tables = self.catalogue.tables();
         tables.names().try_for_each(|(_, name)| table(name))?;
         let hasher = self.identity.superblock.map(|block| hasher(block.seed, options));
-        let mut suspects =
-            Suspects::find(&*self.disk, &self.pieces, (&self.lost, &self.runs), hasher, self.end)?;
+        let mut suspects = Suspects::find(&self, hasher)?;
         let mut entries = 0;
         let parts = parts(self.salvage.records);
         let mut told = Told { done: self.total(), total: self.total() * (1 + 2 * parts), watch };
