@@ -1,11 +1,12 @@
 //! Repair of stores that are damaged in any way: what is left of a store is in the new one, what is not is reported, and the
 //! damaged one stays as it is.
 //!
-//! `MAPSTONE_LONG` (in seconds) is how long the long form of each part may take.
+//! `MAPSTONE_LONG` (in seconds) is how long the long form of each part may take; `MAPSTONE_MODEL_SEED` does one random damage again.
 #![cfg(feature = "sim")]
 
 mod damage;
 mod index;
+mod kills;
 mod oracle;
 #[path = "../flips/store.rs"]
 mod store;
@@ -266,22 +267,15 @@ fn random_damage() {
     let [a, b, c] = LEFTS.map(Ground::new);
     let grounds = [a, b, c, Ground::lives()];
     let until = long().map(|time| Instant::now() + time);
-    if let Ok(seed) = std::env::var("SEED") {
-        let mut random = Random(seed.parse().unwrap());
-        let ground = &grounds[random.below(4)];
-        let mut files = ground.sample.files.clone();
-        let count = 1 + random.below(6);
-        let what: Vec<String> = (0..count).map(|_| damage(&mut files, &mut random)).collect();
-        eprintln!("{what:?}");
-        let (salvage, _) = repair(&files, ground.sample.life).unwrap();
-        eprintln!("{:#?} {} end {:?}", salvage.lost, salvage.position, ground.all.last());
-        panic!("{:?}", ground.judge(&files));
-    }
-    let first = if long().is_some() { u64::from(std::process::id()) << 32 } else { 0 };
+    let given = std::env::var("MAPSTONE_MODEL_SEED").ok();
+    let given = given.map(|seed| seed.parse().expect("the seed of a failure"));
+    let first =
+        given.unwrap_or(if long().is_some() { u64::from(std::process::id()) << 32 } else { 0 });
     let mut wrong = Vec::new();
     for seed in first.. {
         match until {
-            None if seed == 400 => break,
+            None if seed == first + 400 => break,
+            _ if given.is_some_and(|given| seed > given) => break,
             Some(until) if Instant::now() > until => break,
             _ => {}
         }

@@ -25,20 +25,20 @@ pub(super) fn pieces(
     let mut pieces = BTreeMap::<u64, Piece>::new();
     let mut strays = Vec::new();
     // Those whose name and header agree take their places first.
-    let (sure, other): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|it| {
+    let (sure, mut other): (Vec<Found>, Vec<Found>) = found.into_iter().partition(|it| {
         it.header.as_ref().is_ok_and(|header| header.number == it.number) && is_own(identity, it)
     });
     let taken: BTreeSet<u64> = sure.iter().map(|it| it.number).collect();
-    for mut it in sure.into_iter().chain(other) {
-        let name = it.name.clone();
+    for it in &mut other {
         // A header that is a copy of another segment's says nothing of what follows it.
-        if it
-            .header
-            .as_ref()
-            .is_ok_and(|header| header.number != it.number && taken.contains(&header.number))
-        {
+        if it.header.as_ref().is_ok_and(|header| taken.contains(&header.number)) {
             it.header = Err("its header is that of another segment".into());
         }
+    }
+    // Then those that have a header, whatever their name.
+    other.sort_by_key(|it| !is_own(identity, it));
+    for it in sure.into_iter().chain(other) {
+        let name = it.name.clone();
         let why = match piece(identity, it) {
             Some(piece) if pieces.contains_key(&piece.number) => "a copy of another segment",
             Some(piece) => {
