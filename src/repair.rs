@@ -143,7 +143,7 @@ impl Options {
 
     fn rebuild(
         &self,
-        damaged: Damaged,
+        mut damaged: Damaged,
         disk: Arc<dyn Disk>,
         watch: &mut dyn FnMut(Progress),
     ) -> Result<Salvage> {

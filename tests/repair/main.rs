@@ -8,6 +8,7 @@ mod damage;
 mod index;
 mod kills;
 mod oracle;
+mod relocated;
 #[path = "../flips/store.rs"]
 mod store;
 
@@ -292,6 +293,78 @@ fn random_damage() {
         );
     }
     sound(wrong);
+}
+
+/// Nothing says whose store it is, but that most records of a segment agree.
+#[test]
+fn records_alone_are_enough() {
+    for left in LEFTS {
+        let ground = Ground::new(left);
+        let files = ground.with(|files| {
+            files.retain(|name, _| name.starts_with("log/"));
+            files.values_mut().for_each(|bytes| bytes[..64].fill(0));
+        });
+        let (salvage, model) = repair(&files, ground.sample.life).expect("a log");
+        // The segment that holds one large value alone has nobody to agree with.
+        let mut expected = ground.sample.models[0].clone();
+        expected.remove(&(String::new(), b"large".to_vec()));
+        assert!(model == expected, "{left:?}");
+        assert!(!salvage.is_complete());
+    }
+}
+
+#[test]
+fn a_batch_that_lacks_a_record_is_named_as_torn() {
+    let ground = Ground::new(Left::Clean);
+    let mut batch = 0;
+    for (at, record) in ground.all.iter().enumerate() {
+        if at > 0 && ground.all[at - 1].commit {
+            batch = at;
+        }
+        if at % 29 != 0 {
+            continue;
+        }
+        let damage =
+            |files: &mut Files| files.get_mut(&record.file).expect("a file")[record.from + 20] ^= 1;
+        let (salvage, _) = repair(&ground.with(damage), ground.sample.life).expect("a log");
+        let end = at + ground.all[at..].iter().position(|it| it.commit).expect("a commit");
+        for other in ground.all[batch..=end].iter().filter(|it| it.position != record.position) {
+            let named = salvage.torn.iter().any(|torn| {
+                torn.file.ends_with(&other.file)
+                    && (torn.from..torn.to).contains(&(other.from as u64))
+            });
+            assert!(named, "{record:?} {other:?} {:?}", salvage.torn);
+        }
+        // What follows may have been of the same batch, for all that is known; what is further on is not.
+        let far = ground.all[..batch]
+            .iter()
+            .chain(ground.all[end + 1..].iter().skip_while(|it| !it.commit).skip(1));
+        for other in far.filter(|_| !record.commit) {
+            let named = salvage.torn.iter().any(|torn| {
+                torn.file.ends_with(&other.file)
+                    && (torn.from..torn.to).contains(&(other.from as u64))
+            });
+            assert!(!named, "{record:?} {other:?} {:?}", salvage.torn);
+        }
+    }
+}
+
+#[test]
+fn nobody_writes_to_a_store_while_it_is_repaired() {
+    let ground = Ground::new(Left::Clean);
+    let disk = SimDisk::holding(&ground.sample.files, ground.sample.life);
+    let refused = std::rc::Rc::new(std::cell::Cell::new(false));
+    let (damaged, seen) = (disk.clone(), std::rc::Rc::clone(&refused));
+    at_points(Some(Box::new(move |point| {
+        if point == Point::RepairPut {
+            let opened = options().open_sim(&damaged);
+            seen.set(matches!(opened, Err(Error::Locked { .. })));
+        }
+    })));
+    let repaired = options().repair_sim(&disk, &SimDisk::new(1));
+    at_points(None);
+    repaired.expect("a sound store");
+    assert!(refused.get());
 }
 
 #[test]

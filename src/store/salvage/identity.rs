@@ -15,6 +15,9 @@ use crate::sys::{Access, Disk, File, Region};
 use super::super::create::META;
 use super::piece::Piece;
 
+/// So many segments tell how large all are.
+const ENOUGH: usize = 64;
+
 /// What all parts of the store agree on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity {
@@ -105,6 +108,7 @@ fn segment_bytes(id: Option<StoreId>, found: &[Found]) -> u64 {
         .iter()
         .filter_map(|it| Some((it, it.header.as_ref().ok()?)))
         .filter(|(_, header)| Some(header.id) == id)
+        .take(ENOUGH)
         .collect();
     let sizes = (0..).map(|shift| MIN_SEGMENT << shift).take_while(|size| *size <= MAX_SEGMENT);
     let least = headers.iter().map(|(_, header)| header.bytes).min();

@@ -50,6 +50,8 @@ pub(crate) struct Damaged {
     runs: Vec<Run>,
     end: u64,
     said: Said,
+    /// Segments of which the disk could not deliver a page when they were read.
+    failing: usize,
     lost: Lost,
     strays: Vec<(String, String)>,
     catalogue: Catalogue,
@@ -91,6 +93,7 @@ impl Damaged {
             runs: Vec::new(),
             end: 0,
             said,
+            failing: 0,
             lost: Lost::default(),
             strays,
             catalogue: Catalogue::default(),
@@ -104,6 +107,20 @@ impl Damaged {
     /// Bytes to read, once for each time that the log is gone through.
     fn total(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.bytes().len() as u64).sum()
+    }
+
+    fn failing(&self) -> usize {
+        let regions = self.pieces.iter().filter_map(|piece| piece.region.as_ref());
+        regions.filter(|region| region.is_lost()).count()
+    }
+
+    /// Fails if the disk has failed since the records were checked: what was taken for a value may be zeros.
+    fn check_delivered(&self) -> Result<()> {
+        if self.failing() == self.failing {
+            return Ok(());
+        }
+        let why = "the disk has failed while it was read; repair again".into();
+        Err(Error::Lost { file: self.disk.root().join("log"), why })
     }
 
     fn read(&mut self, watch: Watch<'_>) {
@@ -120,6 +137,7 @@ impl Damaged {
             done += piece.bytes().len() as u64;
             watch(Progress { done, total: 3 * total });
         }
+        self.failing = self.failing();
         runs::join(&self.pieces, &mut runs);
         self.end = end::end(self.said, &runs);
         let size = self.identity.segment_bytes;
@@ -157,7 +175,7 @@ impl Damaged {
 
     /// Gives each key that has a value to `put`, and each table that has a name to `table`; says what was found and lost.
     pub(crate) fn salvage(
-        mut self,
+        &mut self,
         options: &Options,
         watch: Watch<'_>,
         table: &mut dyn FnMut(&str) -> Result<()>,
@@ -166,7 +184,7 @@ impl Damaged {
         let mut tables = self.catalogue.tables();
         tables.names().try_for_each(|(_, name)| table(name))?;
         let hasher = self.identity.superblock.map(|block| hasher(block.seed, options));
-        let mut suspects = Suspects::find(&self, hasher)?;
+        let mut suspects = Suspects::find(self, hasher)?;
         let mut entries = 0;
         let parts = parts(self.salvage.records);
         let mut told = Told { done: self.total(), total: self.total() * (1 + 2 * parts), watch };
@@ -193,6 +211,7 @@ impl Damaged {
                 put(Item { table: tables.name(number), key, value })
             })?;
         }
+        self.check_delivered()?;
         let (guesses, unnamed) = suspects.conclude();
         self.salvage.entries = entries;
         self.salvage.unnamed = unnamed;
@@ -217,7 +236,7 @@ impl Damaged {
         Ok(())
     }
 
-    fn report(mut self, guesses: Vec<Guess>, tables: &mut Tables) -> Salvage {
+    fn report(&mut self, guesses: Vec<Guess>, tables: &mut Tables) -> Salvage {
         let mut salvage = std::mem::take(&mut self.salvage);
         salvage.position = Position(self.end);
         salvage.lost = self.lost.places.iter().map(|place| self.extent(place.clone())).collect();
@@ -274,16 +293,24 @@ impl Damaged {
         };
         // Whether the batch that a run begins in has lost its beginning.
         let mut headless = false;
+        // Runs that go on a batch whose beginning is there, and may have lost its end.
+        let mut open: Vec<(&Run, u64)> = Vec::new();
         for (at, run) in self.runs.iter().enumerate() {
             headless |= !run.joined;
             if headless {
                 add(run, run.from, run.first_mark.unwrap_or(run.to), "what was before it is lost");
             }
             headless &= run.first_mark.is_none();
-            let cut = self.runs.get(at + 1).is_none_or(|next| !next.joined);
-            if cut && !headless {
-                let from = run.last_mark.unwrap_or(run.from);
-                add(run, from, run.to, "what was after it is lost");
+            if run.last_mark.is_some() {
+                open.clear();
+            }
+            if !headless {
+                open.push((run, run.last_mark.unwrap_or(run.from)));
+            }
+            if self.runs.get(at + 1).is_none_or(|next| !next.joined) {
+                for (run, from) in open.drain(..) {
+                    add(run, from, run.to, "what was after it is lost");
+                }
             }
         }
         torn
