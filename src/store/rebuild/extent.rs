@@ -95,10 +95,9 @@ fn check_end(ground: &Ground<'_>, end: Tail) -> Result<()> {
     let life = ground.disk.life(&*ground.meta);
     let life = life.map_err(|e| Error::io("stat", ground.disk.root().join("meta"), e))?;
     let committed = cells.committed();
-    if cells.life() == life && !cells.failed() && committed > end.position {
-        if !begins(ground, committed, end) {
-            return short(format!("records up to position {committed}, which were committed"));
-        }
+    let live = cells.life() == life && !cells.failed();
+    if live && committed > end.position && !begins(ground, committed, end) {
+        return short(format!("records up to position {committed}, which were committed"));
     }
     let durable = cells.said_durable();
     if durable > end.position && !begins(ground, durable, end) {

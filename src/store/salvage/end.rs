@@ -75,7 +75,7 @@ pub(super) fn end(said: Said, runs: &[Run]) -> u64 {
 
 /// The end of the whole batches that follow `end` without a gap: the cells show a commit last of all.
 fn extended(end: u64, runs: &[Run]) -> u64 {
-    let Some(at) = runs.iter().position(|run| run.to > end || run.to == end) else { return end };
+    let Some(at) = runs.iter().position(|run| run.to >= end) else { return end };
     if runs[at].from > end {
         return end;
     }

@@ -51,10 +51,10 @@ mod tests {
 
     #[test]
     fn the_crc_of_any_range_is_that_of_its_bytes() {
-        let bytes: Vec<u8> = (0..70_000u32).map(|i| (i * i >> 3).to_le_bytes()[0]).collect();
+        let bytes: Vec<u8> = (0..60_000u32).map(|i| (i * i / 8).to_le_bytes()[0]).collect();
         let sums = Sums::new(&bytes);
         for from in [0, 1, 16, 4095, 4096, 4097, 30_000] {
-            for to in [from, from + 20, from + 16_384, from + 16_400, 50_000, 65_536, 70_000] {
+            for to in [from, from + 20, from + 16_384, from + 16_400, 50_000, 53_248, 60_000] {
                 assert_eq!(sums.plain(from, to.max(from)), crc(&bytes[from..to.max(from)]));
             }
         }
