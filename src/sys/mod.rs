@@ -29,7 +29,6 @@ pub(crate) mod sim;
 pub(crate) mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
-#[cfg(not(all(test, loom)))]
 mod unfinished;
 
 use std::fmt::Debug;
@@ -46,7 +45,6 @@ pub(crate) use model::{Region, losses, open_real, prefetch};
 pub(crate) use real::open_real;
 #[cfg(not(all(test, loom)))]
 pub(crate) use region::{Region, prefetch};
-#[cfg(not(all(test, loom)))]
 pub(crate) use unfinished::Unfinished;
 
 /// The unit in which a file is mapped, synced and torn.

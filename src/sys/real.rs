@@ -308,11 +308,6 @@ fn make_root(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the names in the directory at `path` durable.
-pub(super) fn sync_path(path: &Path) -> io::Result<()> {
-    sync_dir(open_dir(CWD, path)?)
-}
-
 fn open_dir(at: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(retry_on_intr(|| rustix::fs::openat(at, path, flags, Mode::empty()))?)

@@ -4,8 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::real::sync_path;
-
 /// A directory under a name that says that it is not complete.
 #[derive(Debug)]
 pub(crate) struct Unfinished {
@@ -59,6 +57,15 @@ impl Unfinished {
     /// Gives the directory its name, durably.
     pub(crate) fn finish(self) -> io::Result<()> {
         fs::rename(&self.path, &self.name)?;
-        self.name.parent().map_or(Ok(()), sync_path)
+        self.name.parent().map_or(Ok(()), sync_dir)
+    }
+}
+
+/// Makes the names in a directory durable.
+fn sync_dir(path: &Path) -> io::Result<()> {
+    match fs::File::open(path)?.sync_all() {
+        // Some file systems have nothing to sync here and say so.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
     }
 }
