@@ -13,7 +13,7 @@ use crate::format::position::Position;
 use crate::keyspace::Keyspace;
 use crate::options::Options;
 use crate::snapshot::Snapshot;
-use crate::store::{Background, DEFAULT_TABLE, Engine, Stats, Verification};
+use crate::store::{Background, DEFAULT_TABLE, Engine, Progress, Stats, Verification};
 use crate::sys::Disk;
 use crate::table::Table;
 use crate::value::Value;
@@ -116,7 +116,16 @@ impl Store {
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Store> {
-        let engine = Arc::new(Engine::open(disk, options)?);
+        Store::open_watched_on(disk, options, &mut |_| ())
+    }
+
+    /// The same, and tells how far it has come with an index that is built anew.
+    pub(crate) fn open_watched_on(
+        disk: Arc<dyn Disk>,
+        options: &Options,
+        watch: &mut dyn FnMut(Progress),
+    ) -> Result<Store> {
+        let engine = Arc::new(Engine::open_watched(disk, options, watch)?);
         if options.background {
             Background::start(&engine);
         }

@@ -53,6 +53,8 @@ mod log;
 #[forbid(unsafe_code)]
 mod options;
 #[forbid(unsafe_code)]
+mod repair;
+#[forbid(unsafe_code)]
 mod snapshot;
 #[forbid(unsafe_code)]
 mod store;
@@ -77,7 +79,7 @@ pub use format::position::Position;
 pub use handle::Store;
 pub use options::{Durability, Options};
 pub use snapshot::{Iter, Snapshot};
-pub use store::{Damage, Stats, Verification};
+pub use store::{Damage, Extent, LostKey, Progress, Salvage, Stats, Verification};
 pub use table::Table;
 pub use value::Value;
 

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["index"],
     &["options"],
     &["store"],
-    &["batch", "handle", "keyspace", "snapshot", "table", "value", "lib"],
+    &["batch", "handle", "keyspace", "repair", "snapshot", "table", "value", "lib"],
     &["bin"],
 ];
 

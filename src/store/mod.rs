@@ -21,7 +21,9 @@ mod put_with;
 #[cfg(all(test, loom))]
 mod races;
 mod read;
+mod rebuild;
 mod recover;
+mod salvage;
 mod tables;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -33,9 +35,12 @@ use std::sync::{Arc, PoisonError};
 
 pub(crate) use background::Background;
 pub(crate) use batch::{Op, check};
+pub(crate) use create::{LOCK, holds_nothing_else};
 pub use figures::Stats;
 pub(crate) use iterate::Walk;
 pub(crate) use read::Found;
+pub(crate) use salvage::{Damaged, Item};
+pub use salvage::{Extent, LostKey, Progress, Salvage};
 pub(crate) use tables::{CATALOGUE, DEFAULT_TABLE};
 pub use verify::{Damage, Verification};
 
@@ -45,7 +50,7 @@ use crate::format::hash::Hasher;
 use crate::format::meta::{Counters, Superblock};
 use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
-use crate::options::Durability;
+use crate::options::{Durability, Options};
 use crate::sys::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::sys::{Disk, File};
 use durable::Syncer;
@@ -138,6 +143,18 @@ impl Engine {
     pub(crate) fn background(&self) -> Option<&Background> {
         self.writer.as_ref().filter(|w| !w.hold.is_child()).map(|w| &w.background)
     }
+}
+
+/// The hash of a store's keys.
+#[cfg(any(test, feature = "sim"))]
+fn hasher(seed: u64, options: &Options) -> Hasher {
+    Hasher::rigged(seed, options.hash_mask)
+}
+
+/// The hash of a store's keys.
+#[cfg(not(any(test, feature = "sim")))]
+fn hasher(seed: u64, _: &Options) -> Hasher {
+    Hasher::new(seed)
 }
 
 impl WriterHalf {

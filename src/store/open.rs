@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::cells::Cells;
 use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
-use crate::format::hash::Hasher;
 use crate::format::meta::{BYTES, Clean, MAX_SEQUENCE};
 use crate::format::{PAGE, index as index_format};
 use crate::index::{Chunks, Editor, Index};
@@ -22,13 +21,25 @@ use super::durable::Syncer;
 use super::hold::Hold;
 use super::locks::{PAUSE, alone, is_locked, lock, no_writer_is_up, same_kernel, wait_for};
 use super::plan::Plans;
+use super::rebuild::rebuild;
 use super::recover::Recovered;
+use super::salvage::Watch;
 use super::wait::{self, Bell};
-use super::{Engine, Writer, WriterHalf, clean};
+use super::{Engine, Writer, WriterHalf, clean, hasher};
 
 impl Engine {
     /// Opens for writing, and creates or recovers the store if need be.
+    #[cfg(test)]
     pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Engine> {
+        Engine::open_watched(disk, options, &mut |_| ())
+    }
+
+    /// Opens for writing, and creates or recovers the store if need be. Tells how far it has come with an index that is built anew.
+    pub(crate) fn open_watched(
+        disk: Arc<dyn Disk>,
+        options: &Options,
+        watch: Watch<'_>,
+    ) -> Result<Engine> {
         let fork = ForkGuard::new().map_err(|e| Error::io("map", "anonymous memory", e))?;
         let exists = is_there(&*disk, options)?;
         check_coherent(&*disk, options)?;
@@ -43,6 +54,8 @@ impl Engine {
         // Another process may have created the store before this one had the lock.
         if !is_there(&*disk, options)? {
             create(&disk, options)?;
+        } else if options.rebuild_index {
+            rebuild(&disk, options, watch)?;
         }
         let bell = Arc::new(Bell::open(&*disk)?);
         let mut engine = Engine::load(disk, options, Access::Write)?;
@@ -124,10 +137,7 @@ impl Engine {
         let index = Index::new(Arc::clone(&cells), chunks);
         let log = Log::new(Arc::clone(&disk), superblock.id, superblock.segment_bytes, access);
         let verify_on_read = options.verify_on_read;
-        #[cfg(not(any(test, feature = "sim")))]
-        let hasher = Hasher::new(superblock.seed);
-        #[cfg(any(test, feature = "sim"))]
-        let hasher = Hasher::rigged(superblock.seed, options.hash_mask);
+        let hasher = hasher(superblock.seed, options);
         Ok(Engine {
             disk,
             superblock,

@@ -10,7 +10,7 @@ pub(crate) const CATALOGUE: u32 = 0;
 /// The table that has no name.
 pub(crate) const DEFAULT_TABLE: u32 = 1;
 /// Ids of named tables start here; an id is never used twice (invariant I14).
-const FIRST_NAMED: u32 = 2;
+pub(super) const FIRST_NAMED: u32 = 2;
 /// The least that the three records of a new table take in the log.
 const TABLE_BYTES: u64 = 3 * 48;
 /// Longest name, in bytes.

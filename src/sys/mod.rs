@@ -30,6 +30,7 @@ pub(crate) mod sim;
 pub(crate) mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod unfinished;
 
 use std::fmt::Debug;
 use std::io;
@@ -46,6 +47,7 @@ pub(crate) use model::{Region, losses, open_real, prefetch};
 pub(crate) use real::open_real;
 #[cfg(not(all(test, loom)))]
 pub(crate) use region::{Region, prefetch};
+pub(crate) use unfinished::Unfinished;
 
 /// The unit in which a file is mapped, synced and torn.
 pub(crate) const PAGE: usize = 4096;
