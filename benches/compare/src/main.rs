@@ -18,6 +18,7 @@ mod works;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -69,8 +70,17 @@ enum Part {
     Step { step: String },
 }
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match dispatch(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<()> {
     match &cli.part {
         Some(Part::Child { task }) => serde_json::from_str::<child::Task>(task)?.run(),
         Some(Part::Step { step }) => serde_json::from_str::<step::Step>(step)?.run(),

@@ -68,6 +68,11 @@ pub trait Peer: Send + Sync {
     /// Applies all operations, as one transaction where the store has them, and returns once they survive what was asked for.
     fn commit(&self, ops: &[Op]) -> Result<()>;
 
+    /// Called before `iterate`: brings in what was committed and cannot be iterated yet.
+    fn catch_up(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Shows every value once.
     fn iterate(&self, each: &mut dyn FnMut(&[u8])) -> Result<()>;
 
@@ -96,6 +101,8 @@ pub struct Kind {
     pub many: bool,
     /// Only appends and syncs: the floor for durable commits, and nothing else.
     pub floor: bool,
+    /// Bytes of the longest value.
+    pub longest: usize,
     pub open: fn(&Path, Setup) -> Result<Box<dyn Peer>>,
 }
 
@@ -119,6 +126,7 @@ pub const PLAIN: Kind = Kind {
     persistent: true,
     many: false,
     floor: false,
+    longest: usize::MAX,
     open: |_, _| anyhow::bail!("not a store"),
 };
 

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use candystore::{CandyStore, Config};
+use candystore::{CandyStore, Config, MAX_USER_VALUE_SIZE};
 
 use crate::peer::{Kind, Op, PLAIN, Peer, Reader, Setup, Survives};
 
-pub const KIND: Kind = Kind { name: "candystore", atomic: false, open, ..PLAIN };
+pub const KIND: Kind =
+    Kind { name: "candystore", atomic: false, longest: MAX_USER_VALUE_SIZE, open, ..PLAIN };
 
 struct Candy {
     store: CandyStore,

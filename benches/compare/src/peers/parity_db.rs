@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use parity_db::{Db, Options};
 
 use crate::peer::{Kind, Op, PLAIN, Peer, Reader, Setup, Survives};
@@ -11,7 +11,17 @@ use crate::peer::{Kind, Op, PLAIN, Peer, Reader, Setup, Survives};
 pub const KIND: Kind =
     Kind { name: "parity-db", unsynced: Survives::Nothing, durable: false, open, ..PLAIN };
 
-struct Parity(Db);
+struct Parity {
+    /// None only while it is opened anew.
+    database: Option<Db>,
+    options: Options,
+}
+
+impl Parity {
+    fn database(&self) -> Result<&Db> {
+        self.database.as_ref().context("the database is closed")
+    }
+}
 
 struct Session<'a>(&'a Db);
 
@@ -20,7 +30,7 @@ fn open(dir: &Path, _: Setup) -> Result<Box<dyn Peer>> {
     options.sync_wal = false;
     options.sync_data = false;
     options.stats = false;
-    Ok(Box::new(Parity(Db::open_or_create(&options)?)))
+    Ok(Box::new(Parity { database: Some(Db::open_or_create(&options)?), options }))
 }
 
 impl Reader for Session<'_> {
@@ -31,18 +41,25 @@ impl Reader for Session<'_> {
 
 impl Peer for Parity {
     fn read(&self, session: &mut dyn FnMut(&mut dyn Reader) -> Result<()>) -> Result<()> {
-        session(&mut Session(&self.0))
+        session(&mut Session(self.database()?))
     }
 
     fn commit(&self, ops: &[Op]) -> Result<()> {
-        Ok(self.0.commit(ops.iter().map(|op| match op {
+        Ok(self.database()?.commit(ops.iter().map(|op| match op {
             Op::Put(key, value) => (0, *key, Some(value.to_vec())),
             Op::Delete(key) => (0, *key, None),
         }))?)
     }
 
+    /// An iteration does not see what is still in the queue; closing writes it out.
+    fn catch_up(&mut self) -> Result<()> {
+        self.database = None;
+        self.database = Some(Db::open_or_create(&self.options)?);
+        Ok(())
+    }
+
     fn iterate(&self, each: &mut dyn FnMut(&[u8])) -> Result<()> {
-        Ok(self.0.iter_column_while(0, |item| {
+        Ok(self.database()?.iter_column_while(0, |item| {
             each(&item.value);
             true
         })?)

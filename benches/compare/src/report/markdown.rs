@@ -18,13 +18,12 @@ pub fn table(table: &Table) -> String {
             ),
         ),
         (title(unit), Box::new(move |line| human(line.median, unit))),
-        (
-            "range",
-            Box::new(move |line| {
-                format!("[{} to {}]", human(line.least, unit), human(line.most, unit))
-            }),
-        ),
     ];
+    if table.lines.iter().any(|line| line.least < line.most) {
+        let range =
+            move |line: &Line| format!("{} to {}", human(line.least, unit), human(line.most, unit));
+        columns.push(("range", Box::new(range)));
+    }
     if table.lines.iter().any(|line| !line.survives.is_empty()) {
         columns.insert(1, ("survives", Box::new(|line| line.survives.clone())));
     }

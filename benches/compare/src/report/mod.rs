@@ -73,7 +73,7 @@ impl Report {
     /// Writes report.md, and a plot for each table with more than one figure.
     pub fn write(&self, out: &Path) -> Result<()> {
         fs::create_dir_all(out)?;
-        let mut text = format!("Medians of {} rounds; the range in brackets.\n", self.rounds);
+        let mut text = format!("Medians; rounds: {}.\n", self.rounds);
         for table in &self.tables {
             text.push_str(&markdown::table(table));
             if table.lines.len() > 1 {

@@ -7,6 +7,9 @@ use crate::data;
 use crate::row::Unit;
 
 pub fn run(bench: &mut Bench) -> Result<()> {
+    if let Some(peer) = &mut bench.peer {
+        peer.catch_up()?;
+    }
     let len = bench.scale.value();
     let (mut count, mut sum, mut broken) = (0u64, 0u128, 0u64);
     let measured = bench.meter.around(|_| {
