@@ -52,6 +52,7 @@ impl Bench<'_> {
             ops: 0,
             seconds: 0.0,
             latency: None,
+            cpu: None,
             wrote: None,
             device: None,
             bytes: None,
@@ -74,6 +75,7 @@ impl Bench<'_> {
         row.ops = measured.ops;
         row.seconds = measured.seconds;
         row.latency = measured.latency;
+        row.cpu = measured.cpu;
         if ask.is_some() {
             row.wrote = measured.wrote;
             row.device = measured.device;

@@ -30,6 +30,8 @@ pub struct Measured {
     pub ops: u64,
     pub seconds: f64,
     pub latency: Option<Latency>,
+    /// Seconds of processor time, of all threads of this process.
+    pub cpu: Option<f64>,
     pub wrote: Option<u64>,
     pub device: Option<Device>,
 }
@@ -100,16 +102,17 @@ impl Meter {
         &self,
         work: impl FnOnce(Instant) -> Result<(u64, Option<Latency>)>,
     ) -> Result<Measured> {
-        let (wrote, device) = (wrote(), self.device());
+        let (wrote, device, cpu) = (wrote(), self.device(), cpu());
         let start = Instant::now();
         let (ops, latency) = work(start)?;
         let seconds = start.elapsed().as_secs_f64();
+        let cpu = cpu.zip(self::cpu()).map(|(before, after)| after - before);
         let device = device.zip(self.device()).map(|(before, after)| Device {
             bytes: after.bytes.saturating_sub(before.bytes),
             flushes: after.flushes.saturating_sub(before.flushes),
         });
         let wrote = wrote.zip(self::wrote()).map(|(before, after)| after.saturating_sub(before));
-        Ok(Measured { ops, seconds, latency, wrote, device })
+        Ok(Measured { ops, seconds, latency, cpu, wrote, device })
     }
 }
 
@@ -126,6 +129,17 @@ pub fn percentiles(times: &Histogram<u64>) -> Latency {
         p999: at(0.999),
         max: times.max() as f64 / 1e3,
     }
+}
+
+/// Seconds of processor time that this process has used, in user space and in the kernel.
+fn cpu() -> Option<f64> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: the kernel fills the whole structure when it returns 0.
+    let usage = unsafe {
+        (libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) == 0).then(|| usage.assume_init())
+    }?;
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    Some(seconds(usage.ru_utime) + seconds(usage.ru_stime))
 }
 
 /// `write_bytes` of this process: pages it made dirty and has not taken back.

@@ -149,6 +149,7 @@ fn failure(kind: &Kind, works: &[String], round: u32, error: &anyhow::Error) -> 
         ops: 0,
         seconds: 0.0,
         latency: None,
+        cpu: None,
         wrote: None,
         device: None,
         bytes: None,

@@ -44,6 +44,9 @@ pub struct Row {
     pub seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
+    /// Seconds of processor time, of all threads of the process that measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
     /// Bytes that the process made dirty or wrote, by the kernel's count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wrote: Option<u64>,

@@ -30,6 +30,14 @@ pub fn table(table: &Table) -> String {
     if let Some(own) = table.own() {
         columns.push(("of mapstone", Box::new(move |line| format!("{:.2}", line.median / own))));
     }
+    if matches!(unit, Unit::Rate | Unit::Latency)
+        && table.lines.iter().any(|line| line.cpu.is_some())
+    {
+        columns.push((
+            "processor, each",
+            Box::new(|line| cell(line.cpu, |cpu| human(cpu * 1e6, Unit::Latency))),
+        ));
+    }
     if table.lines.iter().any(|line| line.latency.is_some()) {
         let at = |pick: fn(&crate::row::Latency) -> f64| {
             move |line: &Line| {

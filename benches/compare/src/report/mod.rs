@@ -35,6 +35,8 @@ struct Line {
     least: f64,
     most: f64,
     latency: Option<Latency>,
+    /// Seconds, for one operation.
+    cpu: Option<f64>,
     /// For one operation.
     wrote: Option<f64>,
     device: Option<f64>,
@@ -154,6 +156,7 @@ impl Line {
             least: figures.iter().copied().fold(f64::INFINITY, f64::min),
             most: figures.iter().copied().fold(0.0, f64::max),
             latency,
+            cpu: of(&|row: &Row| row.cpu.map(|cpu| cpu / row.ops as f64)),
             wrote: of(&|row: &Row| row.wrote.map(|wrote| wrote as f64 / row.ops as f64)),
             device: device(|device| device.bytes),
             flushes: device(|device| device.flushes),

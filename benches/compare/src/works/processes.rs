@@ -63,7 +63,8 @@ fn readers(bench: &Bench, count: usize, write: bool) -> Result<(Measured, Option
             })
         })
         .transpose()?;
-    let mut reads = Measured { ops: 0, seconds: 0.0, latency: None, wrote: None, device: None };
+    let mut reads =
+        Measured { ops: 0, seconds: 0.0, latency: None, cpu: None, wrote: None, device: None };
     for child in children {
         let done: ReadDone = outcome(child)?;
         reads.ops += done.ops;

@@ -101,6 +101,9 @@ fn beside_writer(bench: &Bench) -> Result<(Measured, Measured)> {
         let reads = gets(peer, live, len, 78, &|| done.load(Ordering::Relaxed));
         let seconds = start.elapsed().as_secs_f64();
         let writes = writer.join().expect("the writer panicked")?;
-        Ok((Measured { ops: reads?, seconds, latency: None, wrote: None, device: None }, writes))
+        Ok((
+            Measured { ops: reads?, seconds, latency: None, cpu: None, wrote: None, device: None },
+            writes,
+        ))
     })
 }
