@@ -35,7 +35,7 @@ pub fn fill(value: &mut [u8], i: u64, version: u64) {
     value[..8].copy_from_slice(&i.to_le_bytes());
     value[8..16].copy_from_slice(&version.to_le_bytes());
     let rest = value.len() - 16;
-    value[16..].copy_from_slice(&tail(i, rest));
+    value[16..].copy_from_slice(tail(i, rest));
 }
 
 fn tail(i: u64, len: usize) -> &'static [u8] {

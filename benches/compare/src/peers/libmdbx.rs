@@ -67,7 +67,6 @@ impl Peer for Mdbx {
                 Op::Delete(key) => drop(transaction.del(&keys, key, None)?),
             }
         }
-        drop(keys);
         transaction.commit()?;
         Ok(())
     }

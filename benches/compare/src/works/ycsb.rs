@@ -23,14 +23,15 @@ struct Mix {
 enum Write {
     Update,
     Insert,
-    ReadModifyWrite,
+    /// Reads what it overwrites.
+    Modify,
 }
 
 const MIXES: [Mix; 5] = [
     Mix { name: "A", reads: 50, write: Write::Update },
     Mix { name: "B", reads: 95, write: Write::Update },
     Mix { name: "C", reads: 100, write: Write::Update },
-    Mix { name: "F", reads: 50, write: Write::ReadModifyWrite },
+    Mix { name: "F", reads: 50, write: Write::Modify },
     // Last, since it adds records.
     Mix { name: "D", reads: 95, write: Write::Insert },
 ];
@@ -82,7 +83,7 @@ fn one(bench: &Bench, mix: &Mix, mut records: u64, zipf: &mut Zipfian) -> Result
         }
         version += 1;
         let i = if insert { records } else { i };
-        if matches!(mix.write, Write::ReadModifyWrite) {
+        if matches!(mix.write, Write::Modify) {
             read(peer, i)?;
         }
         data::fill(&mut value, i, version);
