@@ -26,8 +26,10 @@ impl Task {
         let mut out = |row: Row| {
             let line = serde_json::to_string(&row).expect("a row is plain data");
             let mut stdout = std::io::stdout().lock();
-            // Nobody to tell when the parent is gone.
-            let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+            if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
+                // The parent is gone, and with it whoever wants to know the rest.
+                std::process::exit(1);
+            }
         };
         let mut bench = Bench {
             kind: peer::kind(&self.peer)?,

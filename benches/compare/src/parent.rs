@@ -71,7 +71,7 @@ impl Plan {
                     ));
                     let before = rows.len();
                     if let Err(error) = self.child(kind, group, dir, round, &mut rows) {
-                        progress.println(format!("failed: {}: {error:#}", kind.name));
+                        progress.suspend(|| eprintln!("failed: {}: {error:#}", kind.name));
                         rows.push(failure(kind, group, round, &error));
                     }
                     for row in &rows[before..] {
