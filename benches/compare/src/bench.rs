@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 use crate::data;
-use crate::meter::{Limit, Measured, Meter};
+use crate::meter::{Limit, Measured, Meter, disk_use, settle};
 use crate::peer::{Kind, Op, Peer, Reader, Setup, Survives};
 use crate::row::{Row, Unit};
 use crate::scale::Scale;
@@ -86,6 +86,17 @@ impl Bench<'_> {
     pub fn report_bytes(&mut self, work: impl Into<String>, bytes: u64) {
         let row = Row { bytes: Some(bytes), ..self.row(work, Unit::Bytes) };
         (self.out)(row);
+    }
+
+    /// Reports what the store takes on the disk. One that keeps what is unsynced in its process is closed and opened for that.
+    pub fn report_disk(&mut self, work: &str) -> Result<()> {
+        if self.kind.unsynced == Survives::Nothing {
+            self.close()?;
+            self.open(Survives::Kill)?;
+        }
+        settle(&self.dir)?;
+        self.report_bytes(work, disk_use(&self.dir)?);
+        Ok(())
     }
 
     pub fn skip(&mut self, work: impl Into<String>, unit: Unit, why: &str) {

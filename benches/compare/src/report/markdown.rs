@@ -72,6 +72,55 @@ pub fn table(table: &Table) -> String {
     write(table, &columns)
 }
 
+/// A line for each work and a column for each store, mapstone first; the best of a line in bold.
+pub fn figures(tables: &[Table]) -> String {
+    matrix(tables, "All figures", true, |line, _| Some(line.median))
+}
+
+/// As `figures`, in microseconds of processor time.
+pub fn processor(tables: &[Table]) -> String {
+    matrix(tables, "Processor time for one operation", false, |line, unit| {
+        line.cpu.filter(|_| matches!(unit, Unit::Rate | Unit::Latency)).map(|cpu| cpu * 1e6)
+    })
+}
+
+/// With `native`, figures are in the unit of their table, and more of a rate is better; without, they are times.
+fn matrix(
+    tables: &[Table],
+    title: &str,
+    native: bool,
+    figure: impl Fn(&Line, Unit) -> Option<f64>,
+) -> String {
+    let mut peers: Vec<&str> = vec![OWN];
+    for line in tables.iter().flat_map(|table| &table.lines) {
+        if !peers.contains(&line.peer.as_str()) {
+            peers.push(&line.peer);
+        }
+    }
+    let mut text = format!("\n## {title}\n\n| work | {} |\n", peers.join(" | "));
+    text += &format!("| --- |{}\n", " --- |".repeat(peers.len()));
+    for table in tables {
+        let figures: Vec<Option<f64>> = peers
+            .iter()
+            .map(|peer| figure(table.lines.iter().find(|line| line.peer == *peer)?, table.unit))
+            .collect();
+        let measured = figures.iter().flatten().copied();
+        let most = native && table.unit == Unit::Rate;
+        let best = if most { measured.reduce(f64::max) } else { measured.reduce(f64::min) };
+        let unit = if native { table.unit } else { Unit::Latency };
+        let cell = |figure: Option<f64>| match figure {
+            Some(figure) if Some(figure) == best => format!("**{}**", human(figure, unit)),
+            Some(figure) => human(figure, unit),
+            None => String::new(),
+        };
+        if figures.iter().any(Option::is_some) {
+            let cells: Vec<String> = figures.into_iter().map(cell).collect();
+            text += &format!("| {} | {} |\n", table.work, cells.join(" | "));
+        }
+    }
+    text
+}
+
 fn write(table: &Table, columns: &[Column]) -> String {
     let mut text = format!("\n## {}\n", table.work);
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));

@@ -31,6 +31,7 @@ struct Table {
 struct Line {
     peer: String,
     survives: String,
+    rounds: usize,
     median: f64,
     least: f64,
     most: f64,
@@ -46,14 +47,16 @@ struct Line {
 
 impl Report {
     pub fn new(rows: Vec<Row>) -> Report {
-        let rounds = rows.iter().map(|row| row.round as usize + 1).max().unwrap_or(0);
         let mut works: Vec<(&str, Unit)> = Vec::new();
         for row in &rows {
             if !works.iter().any(|(work, _)| *work == row.work) {
                 works.push((&row.work, row.unit));
             }
         }
-        let tables = works.iter().map(|(work, unit)| Table::new(work, *unit, &rows)).collect();
+        let tables: Vec<Table> =
+            works.iter().map(|(work, unit)| Table::new(work, *unit, &rows)).collect();
+        let rounds =
+            tables.iter().flat_map(|table| &table.lines).map(|line| line.rounds).max().unwrap_or(0);
         Report { tables, rounds }
     }
 
@@ -76,6 +79,8 @@ impl Report {
     pub fn write(&self, out: &Path) -> Result<()> {
         fs::create_dir_all(out)?;
         let mut text = format!("Medians; rounds: {}.\n", self.rounds);
+        text += &markdown::figures(&self.tables);
+        text += &markdown::processor(&self.tables);
         for table in &self.tables {
             text.push_str(&markdown::table(table));
             if table.lines.len() > 1 {
@@ -152,6 +157,7 @@ impl Line {
         Some(Line {
             peer: peer.to_owned(),
             survives: measured.first()?.survives.clone(),
+            rounds: figures.len(),
             median: median(figures.clone())?,
             least: figures.iter().copied().fold(f64::INFINITY, f64::min),
             most: figures.iter().copied().fold(0.0, f64::max),

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::bench::{BATCH, Bench};
 use crate::data::LOADED;
-use crate::meter::{Limit, disk_use, settle};
+use crate::meter::Limit;
 use crate::peer::Survives;
 use crate::row::Unit;
 
@@ -17,8 +17,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     bench.live = 0..keys;
     bench.report("load, batches of 1,000", Unit::Rate, Some(Survives::Kill), &measured);
     if bench.kind.persistent {
-        settle(&bench.dir)?;
-        bench.report_bytes("disk after the load", disk_use(&bench.dir)?);
+        bench.report_disk("disk after the load")?;
     }
     Ok(())
 }

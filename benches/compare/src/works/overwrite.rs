@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::bench::{BATCH, Bench};
 use crate::data::{LOADED, Random};
-use crate::meter::{Limit, disk_use, settle};
+use crate::meter::Limit;
 use crate::peer::Survives;
 use crate::row::Unit;
 
@@ -19,8 +19,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     if !bench.kind.persistent {
         return Ok(());
     }
-    settle(&bench.dir)?;
-    bench.report_bytes("disk after overwriting half", disk_use(&bench.dir)?);
+    bench.report_disk("disk after overwriting half")?;
 
     let mut called = false;
     let mut peer = bench.peer.take().ok_or_else(|| anyhow::anyhow!("the store is not open"))?;
@@ -31,8 +30,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     bench.peer = Some(peer);
     if called {
         bench.report("compact", Unit::Time, None, &measured?);
-        settle(&bench.dir)?;
-        bench.report_bytes("disk after compaction", disk_use(&bench.dir)?);
+        bench.report_disk("disk after compaction")?;
     } else {
         measured?;
         bench.skip("compact", Unit::Time, "no such call");
