@@ -31,7 +31,12 @@ fn draw(table: &Table, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let text = |size: i32, horizontal| {
         ("sans-serif", size).into_font().color(&INK).pos(Pos::new(horizontal, VPos::Center))
     };
-    let better = if table.unit == Unit::Rate { "more is better" } else { "less is better" };
+    let better = match table.unit {
+        Unit::Rate => "operations a second: more is better",
+        Unit::Time => "time: less is better",
+        Unit::Bytes => "bytes: less is better",
+        Unit::Latency => "median time of a commit: less is better",
+    };
     area.draw(&Text::new(table.work.clone(), (12, 20), text(20, HPos::Left)))?;
     area.draw(&Text::new(better, (12, 42), text(13, HPos::Left)))?;
 
