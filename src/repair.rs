@@ -31,6 +31,8 @@ impl Options {
     /// until then it is in a directory beside it, named with `.unfinished` at the end, which a repair that was cut short
     /// leaves and the next one replaces. Its segments have the size of the damaged ones; the other options hold as usual.
     ///
+    /// The handler of [`Options::sigbus_guard`] is installed for it, so that a page that the disk cannot deliver is lost and nothing else.
+    ///
     /// Takes as long as reading the log three times and writing what is left of it, and about 64 bytes of memory for each
     /// record, but not more than about a gigabyte.
     ///

@@ -116,7 +116,7 @@ fn look_after(disk: &SimDisk, model: &Model, when: &str) {
 
 #[test]
 fn a_power_cut_at_any_step_leaves_no_half_of_an_index() {
-    let mut cuts = 0;
+    let mut cuts = 0u64;
     for ground in [Ground::new(Left::Clean), Ground::new(Left::Killed), Ground::new(Left::Lost)] {
         for damaged in [false, true] {
             let mut files = ground.sample.files.clone();
@@ -127,7 +127,9 @@ fn a_power_cut_at_any_step_leaves_no_half_of_an_index() {
             let calls = start.calls();
             drop(rebuilding().open_sim(&start));
             let steps = start.calls() - calls;
-            for step in 0..=steps {
+            // The short form takes another third of the steps on each ground.
+            let every = if crate::long().is_some() { 1 } else { 3 };
+            for step in (cuts % every..=steps).step_by(usize::try_from(every).expect("small")) {
                 let disk = SimDisk::holding(&files, ground.sample.life);
                 disk.cut_after(step);
                 drop(rebuilding().open_sim(&disk));

@@ -350,6 +350,30 @@ fn a_batch_that_lacks_a_record_is_named_as_torn() {
 }
 
 #[test]
+fn a_table_that_was_dropped_stays_so_though_its_tombstones_are_lost() {
+    let disk = SimDisk::new(6);
+    let store = options().open_sim(&disk).expect("a new store");
+    store.put("key", "value").expect("space");
+    let table = store.table("gone").expect("space");
+    (0..5u8).try_for_each(|i| table.put([i], "dropped")).expect("space");
+    store.drop_table("gone").expect("space");
+    let disk = disk.process_kill();
+    let sound = disk.files();
+    let tombstones = records(&sound).into_iter().filter(|it| it.table == 2 && it.value.is_none());
+    let mut tombstones = tombstones.collect::<Vec<_>>();
+    assert_eq!(tombstones.len(), 5);
+    tombstones.truncate(2);
+    let mut files = sound.clone();
+    for record in tombstones {
+        files.get_mut(&record.file).expect("a file")[record.from + 20] ^= 1;
+    }
+    let (salvage, model) = repair(&files, disk.page_cache()).expect("a log");
+    assert_eq!(model.len(), 1, "{model:?}");
+    assert!(!salvage.is_complete() && salvage.renamed.is_empty(), "{salvage:?}");
+    assert!(salvage.keys.is_empty(), "{:?}", salvage.keys);
+}
+
+#[test]
 fn nobody_writes_to_a_store_while_it_is_repaired() {
     let ground = Ground::new(Left::Clean);
     let disk = SimDisk::holding(&ground.sample.files, ground.sample.life);

@@ -4,6 +4,7 @@
 //! log ends is worked out from whatever is left that says so. A record is believed if its checksum holds at its own place, in its
 //! own epoch. The index only helps to name the keys that are lost.
 
+mod account;
 mod end;
 mod identity;
 mod keys;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::index;
-use crate::format::position::Position;
 use crate::options::Options;
 use crate::sys::{Disk, File, LockKind};
 
@@ -33,12 +33,12 @@ use super::hasher;
 use super::locks::holder;
 use end::Said;
 use identity::Identity;
-use keys::{Guess, Suspects};
-use lost::{Lost, Place};
+use keys::Suspects;
+use lost::Lost;
 use newest::{Newest, parts};
 use piece::{Entry, Piece};
 use runs::Run;
-use tables::{Catalogue, Tables};
+use tables::Catalogue;
 
 /// A damaged store that is held still and has been read once.
 #[derive(Debug)]
@@ -148,24 +148,9 @@ impl Damaged {
             let entry = self.pieces[number].entry(position);
             entry.filter(|it| it.end() <= self.end).inspect(|it| self.catalogue.note(it));
         }
-        let (mut records, mut bytes) = (0, 0);
-        self.each(&mut |_| records += 1);
-        self.runs.iter().for_each(|run| bytes += run.to - run.from);
-        (self.salvage.records, self.salvage.bytes) = (records, bytes);
-        self.salvage.uncommitted -= records;
-    }
-
-    /// Visits every record that counts.
-    fn each<'a>(&'a self, visit: &mut dyn FnMut(Entry<'a>)) {
-        for run in &self.runs {
-            let mut at = run.from;
-            while at < run.to
-                && let Some(entry) = self.pieces[run.piece].entry(at)
-            {
-                at = entry.end();
-                visit(entry);
-            }
-        }
+        self.salvage.records = self.runs.iter().map(|run| run.records).sum();
+        self.salvage.bytes = self.runs.iter().map(|run| run.to - run.from).sum();
+        self.salvage.uncommitted -= self.salvage.records;
     }
 
     /// Bytes of the store's segments.
@@ -190,12 +175,12 @@ impl Damaged {
         let mut told = Told { done: self.total(), total: self.total() * (1 + 2 * parts), watch };
         for part in 0..parts {
             let mut newest = Newest::new(part, parts);
-            self.each_run(&mut told, &mut |entry| {
+            self.each(&mut told, &mut |entry| {
                 newest.note(&entry);
                 Ok(())
             })?;
             suspects.judge(&newest);
-            self.each_run(&mut told, &mut |entry| {
+            self.each(&mut told, &mut |entry| {
                 if !newest.is_head(&entry) {
                     return Ok(());
                 }
@@ -218,7 +203,8 @@ impl Damaged {
         Ok(self.report(guesses, &mut tables))
     }
 
-    fn each_run<'a>(
+    /// Visits every record that counts.
+    fn each<'a>(
         &'a self,
         told: &mut Told<'_>,
         visit: &mut dyn FnMut(Entry<'a>) -> Result<()>,
@@ -234,86 +220,6 @@ impl Damaged {
             told.read(run.to - run.from);
         }
         Ok(())
-    }
-
-    fn report(&mut self, guesses: Vec<Guess>, tables: &mut Tables) -> Salvage {
-        let mut salvage = std::mem::take(&mut self.salvage);
-        salvage.position = Position(self.end);
-        salvage.lost = self.lost.places.iter().map(|place| self.extent(place.clone())).collect();
-        for (name, why) in &self.strays {
-            let place = Place { name: name.clone(), from: 0, to: 0, why: why.clone() };
-            salvage.lost.push(self.extent(place));
-        }
-        salvage.torn = self.torn();
-        salvage.keys = guesses
-            .into_iter()
-            .map(|guess| {
-                let (name, offset) = self.place(guess.position);
-                LostKey {
-                    table: tables.name(guess.table).map(str::to_owned),
-                    key: guess.key,
-                    file: self.disk.root().join(name),
-                    offset,
-                    older: guess.older,
-                }
-            })
-            .collect();
-        salvage.renamed = tables.made_up();
-        salvage
-    }
-
-    /// The file and the offset of a position.
-    fn place(&self, position: u64) -> (String, u64) {
-        let after = self.pieces.partition_point(|piece| piece.start <= position);
-        let piece = after.checked_sub(1).map(|at| &self.pieces[at]);
-        match piece.filter(|piece| position < piece.end()) {
-            Some(piece) => (piece.name.clone(), position - piece.start),
-            None => {
-                let size = self.identity.segment_bytes;
-                (crate::format::segment::name(position / size), position % size)
-            }
-        }
-    }
-
-    fn extent(&self, place: Place) -> Extent {
-        let Place { name, from, to, why } = place;
-        Extent { file: self.disk.root().join(name), from, to, why }
-    }
-
-    /// What stands between a gap and the marks before and after it: of batches that may not be whole.
-    fn torn(&self) -> Vec<Extent> {
-        let mut torn = Vec::new();
-        let mut add = |run: &Run, from: u64, to: u64, why: &str| {
-            if from < to {
-                let piece = &self.pieces[run.piece];
-                let (name, why) = (piece.name.clone(), why.to_owned());
-                let (from, to) = (from - piece.start, to - piece.start);
-                torn.push(self.extent(Place { name, from, to, why }));
-            }
-        };
-        // Whether the batch that a run begins in has lost its beginning.
-        let mut headless = false;
-        // Runs that go on a batch whose beginning is there, and may have lost its end.
-        let mut open: Vec<(&Run, u64)> = Vec::new();
-        for (at, run) in self.runs.iter().enumerate() {
-            headless |= !run.joined;
-            if headless {
-                add(run, run.from, run.first_mark.unwrap_or(run.to), "what was before it is lost");
-            }
-            headless &= run.first_mark.is_none();
-            if run.last_mark.is_some() {
-                open.clear();
-            }
-            if !headless {
-                open.push((run, run.last_mark.unwrap_or(run.from)));
-            }
-            if self.runs.get(at + 1).is_none_or(|next| !next.joined) {
-                for (run, from) in open.drain(..) {
-                    add(run, from, run.to, "what was after it is lost");
-                }
-            }
-        }
-        torn
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) struct Run {
     pub(super) from: u64,
     /// Position after the last.
     pub(super) to: u64,
+    pub(super) records: u64,
     /// Where the first commit in it ends.
     pub(super) first_mark: Option<u64>,
     /// Where the last one ends.
@@ -34,12 +35,20 @@ pub(super) fn walk<'a>(
     let mut position = piece.first();
     while let Some(first) = piece.record(position).or_else(|| search(piece, position, &sums)) {
         let from = first.position;
-        let mut run =
-            Run { piece: number, from, to: from, first_mark: None, last_mark: None, joined: false };
+        let mut run = Run {
+            piece: number,
+            from,
+            to: from,
+            records: 0,
+            first_mark: None,
+            last_mark: None,
+            joined: false,
+        };
         let mut next = Some(first);
         while let Some(entry) = next {
             each(&entry);
             run.to = entry.end();
+            run.records += 1;
             if entry.header.commit {
                 run.first_mark = run.first_mark.or(Some(run.to));
                 run.last_mark = Some(run.to);
@@ -72,9 +81,10 @@ impl Run {
             return true;
         }
         let (mut at, from) = (self.from, self.from);
-        (self.first_mark, self.last_mark) = (None, None);
+        (self.first_mark, self.last_mark, self.records) = (None, None, 0);
         while let Some(entry) = piece.entry(at).filter(|entry| entry.end() <= end) {
             at = entry.end();
+            self.records += 1;
             if entry.header.commit {
                 self.first_mark = self.first_mark.or(Some(at));
                 self.last_mark = Some(at);
