@@ -142,6 +142,33 @@ fn a_power_cut_at_any_step_leaves_no_half_of_an_index() {
     eprintln!("{cuts} cuts");
 }
 
+/// From its checkpoint on the new index, and the log that it leads to, survive a power cut, whatever was durable before.
+#[test]
+fn a_new_index_stands_once_it_has_its_checkpoint() {
+    for seed in 0..if crate::long().is_some() { 100 } else { 8 } {
+        let disk = SimDisk::new(100 + seed);
+        let store = options().open_sim(&disk).expect("a new store");
+        for i in 0..900u32 {
+            store.put((i % 600).to_be_bytes(), i.to_be_bytes()).expect("space");
+        }
+        let model = content(&store).expect("sound");
+        let disk = disk.process_kill();
+        let cut = disk.clone();
+        at_points(Some(Box::new(move |point| {
+            if point == Point::RebuildWritten {
+                cut.cut();
+            }
+        })));
+        drop(rebuilding().open_sim(&disk));
+        at_points(None);
+        for _ in 0..4 {
+            let store = options().open_sim(&disk.power_cut()).expect("a checkpoint");
+            assert!(content(&store).expect("sound") == model, "{seed}");
+            assert!(store.verify().expect("sound").is_ok(), "{seed}");
+        }
+    }
+}
+
 #[test]
 fn a_process_that_is_killed_at_any_point_leaves_no_half_of_an_index() {
     use Point::{RebuildBuilt, RebuildDoubted, RebuildNamed, RebuildWiped, RebuildWritten};
