@@ -73,6 +73,7 @@ pub(crate) fn records(files: &Files) -> Vec<Record> {
 }
 
 /// What was damaged, and what is left.
+#[derive(Clone, Copy)]
 pub(crate) struct Oracle<'a> {
     pub(crate) all: &'a [Record],
     pub(crate) damaged: &'a Files,
@@ -94,6 +95,35 @@ impl Oracle<'_> {
         let range = record.from..record.to;
         let left = self.file_of(&record.file).and_then(|bytes| bytes.get(range.clone()));
         left == self.sound[&record.file].get(range)
+    }
+
+    /// What a crash has left behind the end of a segment, where the next one that said where that was is gone: it cannot be told
+    /// from the beginning of a batch that went on there.
+    pub(crate) fn debris(&self) -> Vec<Record> {
+        let segments: Vec<&String> =
+            self.sound.keys().filter(|name| name.starts_with("log/")).collect();
+        let size = number(&self.sound["meta"], 48, 8);
+        let mut debris = Vec::new();
+        for pair in segments.windows(2) {
+            let (bytes, next) = (&self.sound[pair[0]], pair[1]);
+            let header = |files: &Files| {
+                files.get(next).and_then(|bytes| bytes.get(..64).map(<[u8]>::to_vec))
+            };
+            if header(self.damaged) == header(self.sound) {
+                continue;
+            }
+            let start = number(bytes, 32, 8) * size;
+            let end = number(&self.sound[next], 48, 8);
+            let mut from = usize::try_from(end.saturating_sub(start)).expect("small");
+            // A power cut leaves some of its pages, so that records follow after holes. All have small keys and values.
+            while from >= 64 && from + 64 <= bytes.len() {
+                let small = number(bytes, from + 12, 2) <= 8 && number(bytes, from + 4, 4) <= 32;
+                let found = record(pair[0], start, bytes, from).filter(|it| small && it.table <= 2);
+                from = found.as_ref().map_or(from + 16, |record| align(record.to));
+                debris.extend(found);
+            }
+        }
+        debris
     }
 
     /// Position after the last record that is left and ends a commit.
