@@ -62,16 +62,15 @@ fn the_time_is_over_when_it_is_over() {
     }
 }
 
-/// Batches and syncs that change nothing, deletes of nothing: whatever is told apart by its position.
 #[test]
 fn no_commit_is_slept_through() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path().join("db")).expect("a new store");
     let reader = Store::open_read_only(store.path()).expect("a reader");
     let (tell, told) = mpsc::channel();
+    let mut position = reader.position();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut position = reader.position();
             while let Some(next) = reader.wait(position, LONG).expect("readable") {
                 position = next;
                 if reader.get("last").expect("sound").is_some() {
