@@ -34,6 +34,7 @@ impl Survives {
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     /// Keys it will hold, for those stores whose manual says to size them.
+    #[cfg_attr(not(any(has_kyoto, has_tkrzw)), expect(dead_code))]
     pub keys: u64,
     /// What commits are asked to survive: `Kill` or `Power`.
     pub ask: Survives,
