@@ -38,7 +38,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use fork::ForkGuard;
-pub(crate) use futex::Futex;
+pub(crate) use futex::{Futex, GLANCE};
 #[cfg(not(all(test, loom)))]
 pub(crate) use guard::losses;
 #[cfg(all(test, loom))]

@@ -43,22 +43,7 @@ impl Bench<'_> {
     }
 
     pub fn row(&self, work: impl Into<String>, unit: Unit) -> Row {
-        Row {
-            round: 0,
-            peer: self.kind.name.to_owned(),
-            work: work.into(),
-            unit,
-            survives: String::new(),
-            ops: 0,
-            seconds: 0.0,
-            latency: None,
-            cpu: None,
-            wrote: None,
-            device: None,
-            bytes: None,
-            note: None,
-            skipped: None,
-        }
+        Row::new(self.kind.name, work, unit)
     }
 
     /// Reports a measurement; `ask` says what its writes were asked to survive.

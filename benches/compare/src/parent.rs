@@ -140,22 +140,9 @@ fn order(peers: &[&'static Kind], round: u32) -> Vec<&'static Kind> {
 }
 
 fn failure(kind: &Kind, works: &[String], round: u32, error: &anyhow::Error) -> Row {
-    Row {
-        round,
-        peer: kind.name.to_owned(),
-        work: format!("failures in {}", works.join(", ")),
-        unit: Unit::Rate,
-        survives: String::new(),
-        ops: 0,
-        seconds: 0.0,
-        latency: None,
-        cpu: None,
-        wrote: None,
-        device: None,
-        bytes: None,
-        note: None,
-        skipped: Some(format!("failed: {error:#}")),
-    }
+    let work = format!("failures in {}", works.join(", "));
+    let skipped = Some(format!("failed: {error:#}"));
+    Row { round, skipped, ..Row::new(kind.name, work, Unit::Rate) }
 }
 
 #[cfg(test)]

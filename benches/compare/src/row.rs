@@ -62,6 +62,26 @@ pub struct Row {
 }
 
 impl Row {
+    /// A row without a figure yet.
+    pub fn new(peer: &str, work: impl Into<String>, unit: Unit) -> Row {
+        Row {
+            round: 0,
+            peer: peer.to_owned(),
+            work: work.into(),
+            unit,
+            survives: String::new(),
+            ops: 0,
+            seconds: 0.0,
+            latency: None,
+            cpu: None,
+            wrote: None,
+            device: None,
+            bytes: None,
+            note: None,
+            skipped: None,
+        }
+    }
+
     /// The figure that tables compare.
     pub fn figure(&self) -> Option<f64> {
         if self.skipped.is_some() {
