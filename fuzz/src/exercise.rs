@@ -56,8 +56,17 @@ pub(super) fn repair(sample: &Sample, files: &Files) {
     assert!(salvaged.is_ok() || entries.is_none(), "{salvaged:?}");
     let mut options = sample.options();
     if let Ok(store) = options.rebuild_index(true).open_sim(&SimDisk::holding(files, sample.life)) {
-        assert!(look(&store), "a new index is damaged: {:?}", store.verify());
-        assert!(entries.is_none_or(|entries| store.stats().is_ok_and(|it| it.entries >= entries)));
+        look(&store);
+        // An index that was built is one of the log that is there, forged or not.
+        let log = std::path::Path::new("log");
+        let damage = store.verify().expect("a log that was read").damage;
+        assert!(
+            damage.iter().all(|it| it.file.parent().is_some_and(|dir| dir.ends_with(log))),
+            "{damage:?}"
+        );
+        // What an old clean record cut off may be forged.
+        let fits = |entries| store.stats().map_or(!damage.is_empty(), |it| it.entries >= entries);
+        assert!(entries.is_none_or(fits), "{entries:?} {:?}", store.stats());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::faults::{Bug, planted};
+use crate::log::Record;
 
 use super::{Engine, Op, Walk, Writer};
 
@@ -145,6 +146,29 @@ impl Engine {
             id -= 1;
         }
         Ok(id)
+    }
+
+    /// A put of the catalogue, the newest of its key as of `at`, is one that this code makes: numbers are below the next one,
+    /// a name leads to a number and that back to the name.
+    pub(super) fn check_entry(&self, record: &Record<'_>, at: u64) -> Result<()> {
+        let next = self.next_number(at)?;
+        let same = |name: Option<&str>, id: Option<u32>| {
+            let (Some(name), Some(id)) = (name, id) else { return Ok(false) };
+            let named = check_name(name).is_ok() && (FIRST_NAMED..next).contains(&id);
+            Ok::<_, Error>(
+                named
+                    && self.catalogue_id(&name_key(name), at)? == Some(id)
+                    && self.table_name(id, at)?.as_deref() == Some(name),
+            )
+        };
+        let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
+        let fits = match record.key() {
+            NEXT => true,
+            [b'n', name @ ..] => same(str::from_utf8(name).ok(), number(record.value()))?,
+            [b'i', id @ ..] => same(str::from_utf8(record.value()).ok(), number(id))?,
+            _ => false,
+        };
+        if fits { Ok(()) } else { Err(self.damaged(record, "a table's name and its number")) }
     }
 
     fn delete_all(&self, writer: &mut Writer, name: &str, id: u32, at: u64) -> Result<u64> {
