@@ -14,7 +14,7 @@ use crate::keyspace::Keyspace;
 use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::store::{
-    Background, Compaction, DEFAULT_TABLE, Effort, Engine, Holder, Stats, Verification,
+    Background, Compaction, DEFAULT_TABLE, Effort, Engine, Holder, Progress, Stats, Verification,
 };
 use crate::sys::Disk;
 use crate::table::Table;
@@ -118,7 +118,16 @@ impl Store {
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, options: &Options) -> Result<Store> {
-        let engine = Arc::new(Engine::open(disk, options)?);
+        Store::open_watched_on(disk, options, &mut |_| ())
+    }
+
+    /// The same, and tells how far it has come with an index that is built anew.
+    pub(crate) fn open_watched_on(
+        disk: Arc<dyn Disk>,
+        options: &Options,
+        watch: &mut dyn FnMut(Progress),
+    ) -> Result<Store> {
+        let engine = Arc::new(Engine::open_watched(disk, options, watch)?);
         if options.background {
             Background::start(&engine);
         }

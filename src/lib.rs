@@ -57,6 +57,8 @@ mod log;
 #[forbid(unsafe_code)]
 mod options;
 #[forbid(unsafe_code)]
+mod repair;
+#[forbid(unsafe_code)]
 mod snapshot;
 #[forbid(unsafe_code)]
 mod store;
@@ -83,7 +85,9 @@ pub use format::position::Position;
 pub use handle::Store;
 pub use options::{BackupOptions, Durability, Options};
 pub use snapshot::{Iter, Snapshot};
-pub use store::{Backup, Compaction, Damage, Holder, Progress, Stats, Verification};
+pub use store::{
+    Backup, Compaction, Damage, Extent, Holder, LostKey, Progress, Salvage, Stats, Verification,
+};
 pub use table::Table;
 pub use value::Value;
 

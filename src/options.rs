@@ -58,6 +58,7 @@ pub struct Options {
     pub(crate) force_file_system: bool,
     pub(crate) compaction: Option<u8>,
     pub(crate) sigbus_guard: bool,
+    pub(crate) rebuild_index: bool,
     #[cfg(any(test, feature = "sim"))]
     pub(crate) hash_mask: u64,
     #[cfg(any(test, feature = "sim"))]
@@ -84,6 +85,7 @@ impl Options {
             force_file_system: false,
             compaction: Some(40),
             sigbus_guard: false,
+            rebuild_index: false,
             #[cfg(any(test, feature = "sim"))]
             hash_mask: u64::MAX,
             #[cfg(any(test, feature = "sim"))]
@@ -182,6 +184,20 @@ impl Options {
     #[doc(hidden)]
     pub fn rigged_span(&mut self, moved: u64, most: u64) -> &mut Options {
         self.rigged_span = (moved, most);
+        self
+    }
+
+    /// Build the index and its checkpoints anew from the log when an existing store is opened for writing. Default false.
+    ///
+    /// For a store whose index is lost or damaged and whose log is sound: nothing is lost then. It takes as long as reading the
+    /// log, or as leading an index to a few million records a second, whichever is longer. Until the new index is complete the
+    /// old one stays; an open that is cut short has changed nothing, or leaves a store that cannot be opened until the index is built
+    /// again.
+    ///
+    /// Opening fails with [`Error::Corrupt`] if the log is damaged ([`Options::repair`] salvages what is left of it), and with
+    /// [`Error::Locked`] while anybody else has the store open.
+    pub fn rebuild_index(&mut self, rebuild: bool) -> &mut Options {
+        self.rebuild_index = rebuild;
         self
     }
 

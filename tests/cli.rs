@@ -451,6 +451,108 @@ fn verify_names_the_damage() {
     assert!(first["expected"].is_string() && first["found"].is_string());
 }
 
+#[test]
+fn repair_salvages_into_a_new_store_and_leaves_the_old() {
+    let place = Place::new();
+    place.ok("put", ["key", "a value that nothing else looks like"]);
+    place.ok("put", ["other", "another value"]);
+    place.ok("put", ["--table", "named", "third", "value"]);
+    let (file, offset) = damage(&place.store, b"nothing else looks like");
+    let before = files(&place.store);
+    let new = place.path("new");
+    let args = ["--to", new.to_str().unwrap(), "--json"];
+    let found = place.run("repair", args);
+    assert_eq!(status(&found), 3, "{found:?}");
+    assert!(found.stderr.is_empty(), "{found:?}");
+    let report: Json = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!((&report["complete"], &report["entries"]), (&false.into(), &2.into()), "{report}");
+    let lost = &report["lost"][0];
+    assert!(lost["file"].as_str().unwrap().ends_with(file.file_name().unwrap().to_str().unwrap()));
+    let range = lost["from"].as_u64().unwrap()..lost["to"].as_u64().unwrap();
+    assert!(range.contains(&offset), "byte {offset} was damaged: {report}");
+    assert_eq!(report["keys"][0]["key"], "key", "{report}");
+    assert_eq!(report["keys"][0]["older_value"], false, "{report}");
+    assert!(files(&place.store) == before, "the damaged store was written to");
+
+    let refused = place.error("repair", args);
+    assert!(refused.contains("there is already"), "{refused}");
+    let salvaged = Place { directory: tempfile::tempdir().unwrap(), store: new };
+    assert_eq!(salvaged.list(&[]), ["other"]);
+    assert_eq!(salvaged.list(&["--table", "named"]), ["third"]);
+    assert_eq!(salvaged.json("verify")["ok"], true);
+
+    let text = place.run("repair", ["--to", place.path("again").to_str().unwrap()]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("lost: ") && text.contains("key: key, by a guess"), "{text}");
+    assert!(text.ends_with("1 segment\n"), "{text}");
+    assert!(!place.path("again.unfinished").exists());
+}
+
+#[test]
+fn repair_builds_an_index_anew() {
+    let place = Place::new();
+    place.ok("put", ["key", "value"]);
+    fs::remove_file(place.store.join("index")).unwrap();
+    fs::write(place.store.join("checkpoint.a"), "noise").unwrap();
+    assert_eq!(status(&place.run("verify", NONE)), 3);
+    let text = String::from_utf8(place.ok("repair", ["--index"])).unwrap();
+    assert!(text.starts_with("built the index of 1 entry"), "{text}");
+    assert_eq!(place.ok("get", ["key"]), b"value");
+    assert_eq!(place.json("verify")["ok"], true);
+    let again: Json = serde_json::from_slice(&place.ok("repair", ["--index", "--json"])).unwrap();
+    assert_eq!(again["entries"], 1, "{again}");
+}
+
+#[test]
+fn repair_refuses_what_it_cannot_do() {
+    let place = Place::new();
+    let new = place.path("new");
+    let to = ["--to", new.to_str().unwrap()];
+    assert!(place.error("repair", to).contains("there is no store"));
+    assert!(place.error("repair", ["--index"]).contains("there is no store"));
+    fs::create_dir(&place.store).unwrap();
+    assert!(place.error("repair", to).contains("is not a mapstone store"));
+    fs::remove_dir(&place.store).unwrap();
+    place.ok("put", ["key", "value"]);
+    let inside = place.store.join("new");
+    assert!(place.error("repair", ["--to", inside.to_str().unwrap()]).contains("inside"));
+    fs::create_dir(place.path("new.unfinished")).unwrap();
+    fs::write(place.path("new.unfinished/letter"), "precious").unwrap();
+    assert!(place.error("repair", to).contains("already"));
+    assert_eq!(fs::read(place.path("new.unfinished/letter")).unwrap(), b"precious");
+    fs::remove_file(place.path("new.unfinished/letter")).unwrap();
+    place.ok("repair", to);
+    damage(&place.store, b"value");
+    assert!(place.error("repair", ["--index"]).contains("damaged"));
+    for args in [&[][..], &["--index", "--to", "elsewhere"]] {
+        assert_eq!(status(&place.run("repair", args)), 2);
+    }
+}
+
+#[test]
+fn verify_names_a_superblock_that_is_damaged_or_gone() {
+    for (at, byte) in [(0, b'M'), (8, 2), (20, 0xFF), (44, 0xFF)] {
+        let place = Place::new();
+        place.ok("put", ["key", "value"]);
+        let meta = place.store.join("meta");
+        let mut bytes = fs::read(&meta).unwrap();
+        bytes[at] = byte;
+        fs::write(&meta, &bytes).unwrap();
+        let found = place.run("verify", ["--json"]);
+        assert_eq!(status(&found), 3, "byte {at}: {found:?}");
+        let report: Json = serde_json::from_slice(&found.stdout).unwrap();
+        assert!(report["damage"][0]["file"].as_str().unwrap().ends_with("meta"), "{report}");
+        for whole in [false, true] {
+            if whole {
+                fs::remove_file(&meta).unwrap()
+            } else {
+                fs::write(&meta, [0; 12288]).unwrap()
+            }
+            assert_eq!(status(&place.run("verify", NONE)), 3, "{whole}");
+        }
+    }
+}
+
 /// Changes the first byte of `content` wherever the store's log has it; the file and the byte's offset.
 fn damage(store: &Path, content: &[u8]) -> (PathBuf, u64) {
     for (name, mut bytes) in files(store) {

@@ -103,18 +103,30 @@ fn absent_or_present_against_the_options() {
 
 #[test]
 fn a_foreign_meta() {
+    let foreign = |path: &Path| fs::write(path.join("meta"), vec![7; 12288]).expect("may");
     refused(
-        |path| fs::write(path.join("meta"), vec![7; 12288]).expect("may"),
+        |path| {
+            foreign(path);
+            fs::remove_dir_all(path.join("log")).expect("may");
+        },
         |error| matches!(error, Error::NotAStore { .. }),
     );
+    // Beside a log it was a store's.
+    refused(foreign, corrupt_in("meta"));
 }
 
 #[test]
 fn a_newer_version() {
+    let newer = |path: &Path| patch(&path.join("meta"), 8, &2u32.to_le_bytes());
     refused(
-        |path| patch(&path.join("meta"), 8, &2u32.to_le_bytes()),
+        |path| {
+            newer(path);
+            patch(&path.join("meta"), 60, &[1, 2, 3, 4]);
+        },
         |error| matches!(error, Error::Version { found: 2, supported: 1, .. }),
     );
+    // Under the checksum of version 1 it is a damaged one.
+    refused(newer, corrupt_in("meta"));
 }
 
 #[test]

@@ -270,7 +270,11 @@ fn nothing_is_lost_wherever_a_process_is_killed() {
     reached.extend(FAILURES.into_iter().filter(|point| killed_after_a_failure(*point)));
     reached.extend(TIDYING);
     reached.extend(BACKUPS);
-    let missed: Vec<_> = Point::ALL.iter().filter(|point| !reached.contains(point)).collect();
+    // Those of a repair are tests/repair's.
+    let elsewhere =
+        |point: &Point| ["repair.", "rebuild."].iter().any(|it| point.name().starts_with(it));
+    let mut missed = Point::ALL.to_vec();
+    missed.retain(|point| !reached.contains(point) && !elsewhere(point));
     assert!(missed.is_empty(), "never reached: {missed:?}");
     eprintln!("{kills} kills at {} points", reached.len());
 }

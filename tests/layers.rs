@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["index"],
     &["options"],
     &["store"],
-    &["backup", "batch", "handle", "keyspace", "snapshot", "table", "value", "lib"],
+    &["backup", "batch", "handle", "keyspace", "repair", "snapshot", "table", "value", "lib"],
     &["bin"],
 ];
 

@@ -62,16 +62,15 @@ fn the_time_is_over_when_it_is_over() {
     }
 }
 
-/// Batches and syncs that change nothing, deletes of nothing: whatever is told apart by its position.
 #[test]
 fn no_commit_is_slept_through() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path().join("db")).expect("a new store");
     let reader = Store::open_read_only(store.path()).expect("a reader");
     let (tell, told) = mpsc::channel();
+    let mut position = reader.position();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut position = reader.position();
             while let Some(next) = reader.wait(position, LONG).expect("readable") {
                 position = next;
                 if reader.get("last").expect("sound").is_some() {
@@ -155,9 +154,8 @@ fn a_commit_wakes_another_process_and_a_waiter_that_died_is_no_harm() {
     assert!(child.wait().expect("its end").success());
 }
 
-/// A writer that takes over wakes whom the last one left asleep.
-#[test]
-fn the_next_writer_wakes_those_who_waited_for_the_last() {
+/// A writer ends, something happens to its store, and the next one commits: whoever waited for the first is woken.
+fn hand_over(between: impl FnOnce(&Path)) {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path().join("db")).expect("a new store");
     let path = store.path().to_owned();
@@ -165,30 +163,24 @@ fn the_next_writer_wakes_those_who_waited_for_the_last() {
     let mut child = waiter(&path, None);
     said(&mut child, "ready");
     store.close().expect("space");
+    between(&path);
     let store = Store::open(&path).expect("a store");
-    store.put("number", "last").expect("space");
-    while said(&mut child, "saw ") != "last" {}
-    assert!(child.wait().expect("its end").success());
-}
-
-/// The file that waiters sleep on holds nothing: it may go at any time, and is made again.
-#[test]
-fn a_bell_that_is_removed_is_found_again() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let store = Store::open(dir.path().join("db")).expect("a new store");
-    let path = store.path().to_owned();
-    store.put("number", "1").expect("space");
-    let mut child = waiter(&path, None);
-    said(&mut child, "ready");
-    store.close().expect("space");
-    std::fs::remove_file(path.join("waiters")).expect("a file");
-    let store = Store::open(&path).expect("a store");
-    // It looks again within a second.
     let start = Instant::now();
     store.put("number", "last").expect("space");
     while said(&mut child, "saw ") != "last" {}
     assert!(start.elapsed() < Duration::from_secs(10));
     assert!(child.wait().expect("its end").success());
+}
+
+#[test]
+fn the_next_writer_wakes_those_who_waited_for_the_last() {
+    hand_over(|_| ());
+}
+
+/// The file that waiters sleep on holds nothing: it may go at any time, and is made again. They look again within a second.
+#[test]
+fn a_bell_that_is_removed_is_found_again() {
+    hand_over(|path| std::fs::remove_file(path.join("waiters")).expect("a file"));
 }
 
 #[test]

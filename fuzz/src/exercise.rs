@@ -35,6 +35,41 @@ pub(super) fn exercise(sample: &Sample, files: &Files, writing: bool) {
     }
 }
 
+/// Repairs what these files are, in both ways: the damaged store stays as it is, the new one is sound, and of a store that a
+/// verification finds whole nothing is lost.
+pub(super) fn repair(sample: &Sample, files: &Files) {
+    let disk = SimDisk::holding(files, sample.life);
+    let opened = sample.options().open_read_only_sim(&disk);
+    let whole = opened.ok().filter(|store| store.verify().is_ok_and(|found| found.is_ok()));
+    let entries = whole.map(|store| store.stats().expect("a sound store").entries);
+    let before = disk.files();
+    let new = SimDisk::new(1);
+    let salvaged = sample.options().repair_sim(&disk, &new);
+    assert!(disk.files() == before, "the damaged store was written to");
+    if let Ok(salvage) = &salvaged {
+        let store = sample.options().open_sim(&new).expect("a store that was closed");
+        assert!(look(&store), "a new store is damaged");
+        assert_eq!(store.stats().expect("a sound store").entries, salvage.entries);
+        // A log that an old clean record cuts short is whole to a verification as well.
+        assert!(entries.is_none_or(|entries| entries <= salvage.entries), "{salvage:?}");
+    }
+    assert!(salvaged.is_ok() || entries.is_none(), "{salvaged:?}");
+    let mut options = sample.options();
+    if let Ok(store) = options.rebuild_index(true).open_sim(&SimDisk::holding(files, sample.life)) {
+        look(&store);
+        // An index that was built is one of the log that is there, forged or not.
+        let log = std::path::Path::new("log");
+        let damage = store.verify().expect("a log that was read").damage;
+        assert!(
+            damage.iter().all(|it| it.file.parent().is_some_and(|dir| dir.ends_with(log))),
+            "{damage:?}"
+        );
+        // What an old clean record cut off may be forged.
+        let fits = |entries| store.stats().map_or(!damage.is_empty(), |it| it.entries >= entries);
+        assert!(entries.is_none_or(fits), "{entries:?} {:?}", store.stats());
+    }
+}
+
 /// Reads all there is through a handle. If a verification finds nothing wrong, that must work, and what is read one by one must
 /// be what is read in a row. Says whether it did.
 fn look(store: &Store) -> bool {

@@ -3,7 +3,7 @@
 use arbitrary::Arbitrary;
 
 use super::damage::{Change, Files, change, repair_all};
-use super::exercise::exercise;
+use super::exercise::{exercise, repair};
 use super::input;
 use super::sample::{SEGMENT, sample};
 
@@ -77,6 +77,7 @@ pub(super) fn run(data: &[u8]) {
         repair_all(&mut files);
     }
     exercise(sample, &files, input.writing);
+    repair(sample, &files);
 }
 
 fn name(files: &Files, which: u8) -> String {

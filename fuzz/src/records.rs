@@ -3,7 +3,7 @@
 use arbitrary::Arbitrary;
 
 use super::damage::Change;
-use super::exercise::exercise;
+use super::exercise::{exercise, repair};
 use super::input;
 use super::sample::{KEYS, SEGMENT, TABLE, sample};
 
@@ -128,4 +128,5 @@ pub(super) fn run(data: &[u8]) {
         at += bytes.len();
     }
     exercise(sample, &files, input.writing);
+    repair(sample, &files);
 }

@@ -264,5 +264,25 @@ super::named! {
         SealBegun = "seal.begun",
         /// The blocks after the end of the log are given back.
         SealReleased = "seal.released",
+
+        /// A damaged store is read; nothing of the new one is there.
+        RepairRead = "repair.read",
+        /// Some of what was salvaged is in the new store, which has not its name.
+        RepairPut = "repair.put",
+        /// The new store is complete and closed, and has not its name.
+        RepairBuilt = "repair.built",
+        /// The new store has its name, perhaps not durably.
+        RepairNamed = "repair.named",
+
+        /// A new index is complete under an unfinished name; nothing of the store is changed.
+        RebuildBuilt = "rebuild.built",
+        /// The cells say that they cannot be believed; the old index and its checkpoints are there.
+        RebuildDoubted = "rebuild.doubted",
+        /// There is no checkpoint.
+        RebuildWiped = "rebuild.wiped",
+        /// The new index has its name; there is no checkpoint.
+        RebuildNamed = "rebuild.named",
+        /// The new index has its checkpoint, and is to be recovered.
+        RebuildWritten = "rebuild.written",
     }
 }

@@ -24,10 +24,13 @@ use super::wait::WAITERS;
 use super::{checkpoint, clean};
 
 /// Advisory locks and nothing else.
-pub(super) const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 pub(super) const READERS: [&str; 2] = ["readers.a", "readers.b"];
 pub(super) const META: &str = "meta";
-const UNFINISHED: &str = "meta.unfinished";
+pub(super) const UNFINISHED: &str = "meta.unfinished";
+
+/// An index that is being built anew.
+pub(super) const NEW_INDEX: &str = "index.unfinished";
 
 /// What an unfinished creation may have left.
 fn is_leftover(name: &str) -> bool {
@@ -38,10 +41,19 @@ fn is_leftover(name: &str) -> bool {
         index::NAME,
         usage::NAME,
         UNFINISHED,
+        NEW_INDEX,
         "usage.unfinished",
         "log",
     ];
     own.contains(&name) || READERS.contains(&name) || CHECKPOINTS.contains(&name)
+}
+
+/// All that is below the directory is part of a store, or of one that was being made.
+pub(crate) fn holds_nothing_else(disk: &dyn Disk) -> io::Result<bool> {
+    let own = |name: &String| name == META || is_leftover(name);
+    let names = disk.list("")?;
+    let logs = if names.iter().any(|name| name == "log") { disk.list("log")? } else { Vec::new() };
+    Ok(names.iter().all(own) && logs.iter().all(|name| is_segment(name)))
 }
 
 /// Fails unless the directory holds nothing, or nothing but what a creation that was cut short has left.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::backup::UNFINISHED;
 use crate::format::meta::{BYTES, SUPERBLOCK, Superblock, Unreadable};
+use crate::format::segment::{HEADER_BYTES, SegmentHeader};
 use crate::format::{VERSION, index as index_format};
 use crate::options::Options;
 use crate::sys::{Access, Disk, File};
@@ -64,6 +65,12 @@ pub(super) fn read_superblock(disk: &dyn Disk, meta: &dyn File) -> Result<Superb
     meta.read_at(&mut bytes[..there], 0).map_err(|e| Error::io("read", &path, e))?;
     let short = || Error::corrupt(&path, len, format!("{BYTES} bytes"), format!("{len} bytes"));
     let superblock = Superblock::decode(&bytes).map_err(|unreadable| match unreadable {
+        Unreadable::Foreign if has_segment(disk) => {
+            Error::corrupt(&path, 0, "the superblock of the store", "other bytes")
+        }
+        Unreadable::Newer(_) if is_older(&bytes) => {
+            Error::corrupt(&path, 8, format!("format version {VERSION}"), "another number")
+        }
         Unreadable::Foreign => {
             let why = format!("its {META} was not written by mapstone");
             Error::NotAStore { path: disk.root().to_path_buf(), why }
@@ -80,6 +87,24 @@ pub(super) fn read_superblock(disk: &dyn Disk, meta: &dyn File) -> Result<Superb
         return Err(short());
     }
     Ok(superblock)
+}
+
+/// There is a segment of a log, so that what is beside it was a store.
+fn has_segment(disk: &dyn Disk) -> bool {
+    let starts_one = |name: &String| {
+        let mut bytes = [0; HEADER_BYTES];
+        let file = disk.open(&format!("log/{name}"), Access::Read);
+        let read = file.is_ok_and(|file| file.read_at(&mut bytes, 0).is_ok());
+        read && SegmentHeader::decode(&bytes).is_ok()
+    };
+    disk.list("log").is_ok_and(|names| names.iter().any(starts_one))
+}
+
+/// The version is damaged and not a newer one: with that of this release the checksum holds.
+fn is_older(bytes: &[u8; SUPERBLOCK]) -> bool {
+    let mut older = *bytes;
+    older[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    Superblock::decode(&older).is_ok()
 }
 
 /// The index file, if it is this store's.

@@ -55,7 +55,7 @@ fn within(patience: Duration, mut attempt: impl FnMut() -> Result<bool>) -> Resu
 }
 
 /// The process that the live cells name as the writer.
-fn holder(disk: &dyn Disk, lock: &dyn File) -> Option<u32> {
+pub(super) fn holder(disk: &dyn Disk, lock: &dyn File) -> Option<u32> {
     let meta = disk.open(META, Access::Read).ok()?;
     let len = usize::try_from(BYTES).ok()?;
     if meta.len().ok()? < BYTES {

@@ -20,11 +20,15 @@ mod marks;
 mod open;
 mod plan;
 mod plausible;
+mod progress;
 mod put_with;
 #[cfg(all(test, loom))]
 mod races;
 mod read;
+mod rebuild;
 mod recover;
+mod removed;
+mod salvage;
 mod space;
 mod span;
 mod tables;
@@ -39,14 +43,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
 pub(crate) use background::Background;
-pub use backup::{Backup, Progress};
+pub use backup::Backup;
 pub(crate) use batch::{Op, check};
 pub use compact::Compaction;
 pub(crate) use compact::Effort;
+pub(crate) use create::{LOCK, holds_nothing_else};
 pub use figures::Stats;
 pub(crate) use iterate::Walk;
 pub use marks::Holder;
+pub use progress::Progress;
 pub(crate) use read::{Found, Reader};
+pub(crate) use salvage::{Damaged, Item};
+pub use salvage::{Extent, LostKey, Salvage};
 pub(crate) use tables::{CATALOGUE, DEFAULT_TABLE};
 pub use verify::{Damage, Verification};
 
@@ -56,7 +64,7 @@ use crate::format::hash::Hasher;
 use crate::format::meta::{Counters, Superblock};
 use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
-use crate::options::Durability;
+use crate::options::{Durability, Options};
 use crate::sys::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::sys::{Disk, File};
 use crate::usage::Usage;
@@ -170,6 +178,18 @@ impl Engine {
     pub(crate) fn background(&self) -> Option<&Background> {
         self.writer.as_ref().filter(|w| !w.hold.is_child()).map(|w| &w.background)
     }
+}
+
+/// The hash of a store's keys.
+#[cfg(any(test, feature = "sim"))]
+fn hasher(seed: u64, options: &Options) -> Hasher {
+    Hasher::rigged(seed, options.hash_mask)
+}
+
+/// The hash of a store's keys.
+#[cfg(not(any(test, feature = "sim")))]
+fn hasher(seed: u64, _: &Options) -> Hasher {
+    Hasher::new(seed)
 }
 
 impl WriterHalf {

@@ -9,7 +9,6 @@ use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
 use crate::format::checkpoint::Newest;
-use crate::format::hash::Hasher;
 use crate::format::meta::{BYTES, Clean, MAX_SEQUENCE};
 use crate::format::{PAGE, index as index_format};
 use crate::index::{Editor, Index};
@@ -26,14 +25,26 @@ use super::hold::Hold;
 use super::locks::{PAUSE, alone, is_locked, lock, no_writer_is_up, same_kernel, wait_for};
 use super::marks::Marks;
 use super::plan::Plans;
+use super::progress::Watch;
+use super::rebuild::rebuild;
 use super::recover::Recovered;
 use super::space::open_usage;
 use super::wait::{self, Bell};
-use super::{Engine, Writer, WriterHalf, clean};
+use super::{Engine, Writer, WriterHalf, clean, hasher};
 
 impl Engine {
     /// Opens for writing, and creates or recovers the store if need be.
+    #[cfg(test)]
     pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Engine> {
+        Engine::open_watched(disk, options, &mut |_| ())
+    }
+
+    /// Opens for writing, and creates or recovers the store if need be. Tells how far it has come with an index that is built anew.
+    pub(crate) fn open_watched(
+        disk: Arc<dyn Disk>,
+        options: &Options,
+        watch: Watch<'_>,
+    ) -> Result<Engine> {
         let fork = ForkGuard::new().map_err(|e| Error::io("map", "anonymous memory", e))?;
         let exists = is_there(&*disk, options)?;
         check_coherent(&*disk, options)?;
@@ -48,6 +59,8 @@ impl Engine {
         // Another process may have created the store before this one had the lock.
         if !is_there(&*disk, options)? {
             create(&disk, options)?;
+        } else if options.rebuild_index {
+            rebuild(&disk, options, watch)?;
         }
         Engine::open_held(disk, options, hold)
     }
@@ -150,10 +163,7 @@ impl Engine {
         let log = Log::new(Arc::clone(&disk), superblock.id, superblock.segment_bytes, access);
         let usage = open_usage(&*disk, &superblock.id, access)?;
         let verify_on_read = options.verify_on_read;
-        #[cfg(not(any(test, feature = "sim")))]
-        let hasher = Hasher::new(superblock.seed);
-        #[cfg(any(test, feature = "sim"))]
-        let hasher = Hasher::rigged(superblock.seed, options.hash_mask);
+        let hasher = hasher(superblock.seed, options);
         Ok(Engine {
             disk,
             superblock,

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::faults::{Bug, planted};
+use crate::log::Record;
 use crate::sys::Pin;
 
 use super::{Engine, Op, Walk, Writer};
@@ -11,7 +12,7 @@ pub(crate) const CATALOGUE: u32 = 0;
 /// The table that has no name.
 pub(crate) const DEFAULT_TABLE: u32 = 1;
 /// Ids of named tables start here; an id is never used twice (invariant I14).
-const FIRST_NAMED: u32 = 2;
+pub(super) const FIRST_NAMED: u32 = 2;
 /// The least that the three records of a new table take in the log.
 const TABLE_BYTES: u64 = 3 * 48;
 /// Longest name, in bytes.
@@ -151,6 +152,29 @@ impl Engine {
             id -= 1;
         }
         Ok(id)
+    }
+
+    /// A put of the catalogue, the newest of its key as of `at`, is one that this code makes: numbers are below the next one,
+    /// a name leads to a number and that back to the name.
+    pub(super) fn check_entry(&self, record: &Record<'_>, at: u64) -> Result<()> {
+        let next = self.next_number(at)?;
+        let same = |name: Option<&str>, id: Option<u32>| {
+            let (Some(name), Some(id)) = (name, id) else { return Ok(false) };
+            let named = check_name(name).is_ok() && (FIRST_NAMED..next).contains(&id);
+            Ok::<_, Error>(
+                named
+                    && self.catalogue_id(&name_key(name), at)? == Some(id)
+                    && self.table_name(id, at)?.as_deref() == Some(name),
+            )
+        };
+        let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
+        let fits = match record.key() {
+            NEXT => true,
+            [b'n', name @ ..] => same(str::from_utf8(name).ok(), number(record.value()))?,
+            [b'i', id @ ..] => same(str::from_utf8(record.value()).ok(), number(id))?,
+            _ => false,
+        };
+        if fits { Ok(()) } else { Err(self.damaged(record, "a table's name and its number")) }
     }
 
     fn delete_all(&self, writer: &mut Writer, name: &str, id: u32, at: u64) -> Result<u64> {

@@ -10,15 +10,13 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::sys::sync::fence;
-use crate::sys::{Disk, File, Futex};
+use crate::sys::{Disk, File, Futex, GLANCE};
 
 use super::Engine;
 
 /// The file with the word: 1 when someone may sleep on it, 0 when nobody does. It holds nothing else, and may be lost.
 pub(super) const WAITERS: &str = "waiters";
 
-/// How often one looks who may not write the file, and so cannot say that he waits.
-const GLANCE: Duration = Duration::from_millis(1);
 /// How long one sleeps at a time: another file may have been given the name meanwhile.
 const NAP: Duration = Duration::from_secs(1);
 
@@ -49,7 +47,7 @@ impl Bell {
     }
 }
 
-/// A handle's bell, which whoever waits first opens.
+/// The bell of a handle that only reads, which whoever waits first opens.
 pub(super) type Shared = std::sync::Mutex<Option<Arc<Bell>>>;
 
 impl Engine {
@@ -90,6 +88,9 @@ impl Engine {
 
     /// The word to sleep on; None without permission to write it.
     fn bell(&self) -> Option<Arc<Bell>> {
+        if let Some(half) = &self.writer {
+            return Some(Arc::clone(&half.bell));
+        }
         let mut bell = self.bell_mutex();
         if bell.is_none() {
             *bell = Bell::open(&*self.disk).ok().map(Arc::new);

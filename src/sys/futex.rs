@@ -11,6 +11,9 @@ use super::sync::AtomicU32;
 #[cfg(not(all(test, loom)))]
 use super::{Access, File, PAGE};
 
+/// How often one looks who cannot be woken.
+pub(crate) const GLANCE: Duration = Duration::from_millis(1);
+
 /// The word, and what the kernel does with it.
 pub(crate) trait Futex: Send + Sync + Debug {
     /// The word.
@@ -38,10 +41,6 @@ struct InFile {
     /// The kernel knows the memory, and can put to sleep on it.
     kernel: bool,
 }
-
-/// How often one looks who cannot be woken.
-#[cfg(not(all(test, loom)))]
-const GLANCE: Duration = Duration::from_millis(1);
 
 #[cfg(not(all(test, loom)))]
 impl Futex for InFile {

@@ -34,6 +34,7 @@ pub(crate) mod sim;
 pub(crate) mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod unfinished;
 
 use std::fmt::Debug;
 use std::io;
@@ -43,7 +44,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use fork::ForkGuard;
-pub(crate) use futex::Futex;
+pub(crate) use futex::{Futex, GLANCE};
 #[cfg(not(all(test, loom)))]
 pub(crate) use guard::losses;
 pub(crate) use mark::Mark;
@@ -54,6 +55,7 @@ pub(crate) use pin::{Limbo, Pin, Pinned, Shelf};
 pub(crate) use real::open_real;
 #[cfg(not(all(test, loom)))]
 pub(crate) use region::{Region, prefetch};
+pub(crate) use unfinished::Unfinished;
 
 /// The unit in which a file is mapped, synced and torn.
 pub(crate) const PAGE: usize = 4096;

@@ -17,6 +17,7 @@ mod outcome;
 mod output;
 mod progress;
 mod put;
+mod repair;
 mod stat;
 mod to_dir;
 mod tour;
@@ -37,7 +38,7 @@ use std::process::ExitCode;
 #[command(
     version,
     after_help = "Exit status: 0 done (found), 1 the key is absent, 2 error (one line on standard error), \
-                  3 verify found damage."
+                  3 verify found damage, or repair losses."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -55,6 +56,7 @@ enum Command {
     Stat(stat::Args),
     Verify(verify::Args),
     Backup(backup::Args),
+    Repair(repair::Args),
     Tour(tour::Args),
     #[command(hide = true)]
     TourWriter(tour::writer::Args),
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Stat(args) => stat::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Backup(args) => backup::run(&args),
+        Command::Repair(args) => repair::run(&args),
         Command::Tour(args) => tour::run(&args),
         Command::TourWriter(args) => tour::writer::run(&args),
         Command::TourReader(args) => tour::reader::run(&args),

@@ -10,7 +10,7 @@ pub(crate) enum Outcome {
     Done,
     /// The key is not there.
     Absent,
-    /// `verify` found damage.
+    /// `verify` found damage, or `repair` what is lost.
     Damaged,
 }
 

@@ -12,9 +12,10 @@ use crate::log::{Tail, UNFINISHED};
 use crate::options::BackupOptions;
 use crate::sys::{Access, File, Pin};
 
+use super::super::progress::{Progress, Watch};
+use super::Backup;
 use super::place::{Place, State};
 use super::source::{Extent, Source};
-use super::{Backup, Progress, Watch};
 
 /// Bytes that are read at once.
 pub(super) const PIECE: usize = 1 << 20;

@@ -12,9 +12,10 @@ use crate::usage::Live;
 
 use super::super::commit::count;
 use super::super::plan::Plan;
+use super::super::progress::{Progress, Watch};
 use super::super::{Engine, Writer};
+use super::Backup;
 use super::source::{Extent, Source};
-use super::{Backup, Progress, Watch};
 
 /// Records for which index pages are reserved at once.
 const RECORDS: usize = 1024;

@@ -25,14 +25,12 @@ use crate::options::BackupOptions;
 use crate::sys::Disk;
 
 use super::create::{META, put_meta, put_names};
+use super::progress::Watch;
 use super::{Engine, Writer};
 use bring::Bringer;
 use place::{Place, State};
-pub use report::{Backup, Progress};
+pub use report::Backup;
 use source::{Extent, Source};
-
-/// Is told how far a backup has come.
-pub(crate) type Watch<'a> = &'a mut dyn FnMut(Progress);
 
 impl Engine {
     /// Makes a backup on another disk, or brings the one there up to date.

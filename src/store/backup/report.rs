@@ -25,15 +25,3 @@ pub struct Backup {
     /// Segments that the backup had and the store has no more, and that were removed.
     pub removed: u64,
 }
-
-/// How far a long task has come, in bytes of the log.
-///
-/// The total is an estimate: the last call need not reach it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Bytes that are done.
-    pub done: u64,
-    /// Bytes that are to be done.
-    pub total: u64,
-}

@@ -224,6 +224,9 @@ impl Scope<'_> {
             if record.is_put() {
                 totals.entries += u64::from(header.table != CATALOGUE);
                 totals.live_bytes += header.size();
+                if header.table == CATALOGUE {
+                    engine.check_entry(record, self.at).or_else(|error| findings.absorb(error))?;
+                }
             }
         }
         Ok(())
