@@ -34,7 +34,7 @@ fn holds(store: &Store, model: &Model) -> Result<(), String> {
 }
 
 /// Opens with a new index, looks, changes something, closes and opens again.
-fn rebuild(disk: &SimDisk, model: &Model) -> Result<(), String> {
+pub(crate) fn rebuild(disk: &SimDisk, model: &Model) -> Result<(), String> {
     let store = rebuilding().open_sim(disk).map_err(|error| error.to_string())?;
     holds(&store, model)?;
     let mut model = model.clone();

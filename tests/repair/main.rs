@@ -4,6 +4,7 @@
 //! `MAPSTONE_LONG` (in seconds) is how long the long form of each part may take; `MAPSTONE_MODEL_SEED` does one random damage again.
 #![cfg(feature = "sim")]
 
+mod compacted;
 mod damage;
 mod index;
 mod kills;

@@ -76,7 +76,7 @@ pub(super) fn lost(
         let after = runs.partition_point(|run| run.piece <= *number);
         let runs = &runs[first..after];
         let follower = live.get(at + 1).map(|(_, piece)| *piece);
-        of_piece(piece, runs, follower, (end, said), &mut lost);
+        of_piece(piece, runs, (follower, removed), (end, said), &mut lost);
     }
     if next.saturating_mul(size) < end.max(said.least) {
         let last = end.max(said.least).div_ceil(size);
@@ -88,12 +88,12 @@ pub(super) fn lost(
 fn of_piece(
     piece: &Piece,
     runs: &[Run],
-    follower: Option<&Piece>,
+    (follower, removed): (Option<&Piece>, &Removed),
     (end, said): (u64, Said),
     lost: &mut Lost,
 ) {
     if let (Some(why), None) = (&piece.why, &piece.region) {
-        let last = records_end(piece, piece.end(), follower, said).min(piece.end());
+        let last = records_end(piece, piece.end(), (follower, removed), said).min(piece.end());
         return lost.add(&piece.name, piece.start, (piece.start, last), why);
     }
     if let Some(why) = &piece.why {
@@ -104,18 +104,30 @@ fn of_piece(
         lost.add(&piece.name, piece.start, (position, run.from), NO_RECORD);
         position = run.to;
     }
-    let last = records_end(piece, position, follower, said);
+    let last = records_end(piece, position, (follower, removed), said);
     // Nothing is lost behind the end, if that is known.
     let last = if said.end.is_some() { last.min(end.max(position)) } else { last };
     lost.add(&piece.name, piece.start, (position, last), NO_RECORD);
 }
 
 /// Where the records of a segment ended, of which those up to `position` are left.
-fn records_end(piece: &Piece, position: u64, follower: Option<&Piece>, said: Said) -> u64 {
+fn records_end(
+    piece: &Piece,
+    position: u64,
+    (follower, removed): (Option<&Piece>, &Removed),
+    said: Said,
+) -> u64 {
     if let Some(prev_end) = follower.and_then(|follower| follower.prev_end)
         && (piece.first()..=piece.end()).contains(&prev_end)
     {
         return prev_end.max(position);
+    }
+    let gap = follower.is_some_and(|follower| follower.number > piece.after());
+    if gap && removed.first_lost(piece.after(), piece.after() + 1).is_none() {
+        // The segment that said it is gone.
+        let known = removed.bytes_of(piece.number).map(|bytes| piece.first() + bytes);
+        let known = known.filter(|end| (position..=piece.end()).contains(end));
+        return known.unwrap_or_else(|| piece.used_from(position));
     }
     let said_end = |end: u64| end.min(piece.end()).max(position);
     match (follower, said.end) {
