@@ -14,7 +14,8 @@ use crate::keyspace::Keyspace;
 use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::store::{
-    Background, Compaction, DEFAULT_TABLE, Effort, Engine, Holder, Progress, Stats, Verification,
+    Background, Compaction, DEFAULT_TABLE, Effort, Engine, Holder, Progress, SegmentStats, Stats,
+    Verification,
 };
 use crate::sys::Disk;
 use crate::table::Table;
@@ -466,6 +467,14 @@ impl Store {
     /// As [`Store::get`], and [`Error::Io`](crate::Error::Io) when the files cannot be listed.
     pub fn stats(&self) -> Result<Stats> {
         self.engine().stats()
+    }
+
+    /// Figures about each segment of the log, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) when the files cannot be listed.
+    pub fn segments(&self) -> Result<Vec<SegmentStats>> {
+        self.engine().segments()
     }
 
     /// Reads every record, index page and checkpoint, and says exactly what is wrong where. Takes as long as reading all

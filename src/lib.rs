@@ -86,7 +86,8 @@ pub use handle::Store;
 pub use options::{BackupOptions, Durability, Options};
 pub use snapshot::{Iter, Snapshot};
 pub use store::{
-    Backup, Compaction, Damage, Extent, Holder, LostKey, Progress, Salvage, Stats, Verification,
+    Backup, Compaction, Damage, Extent, Holder, LostKey, Progress, Salvage, SegmentStats, Stats,
+    Verification,
 };
 pub use table::Table;
 pub use value::Value;

@@ -619,6 +619,48 @@ fn help_explains_the_formats() {
 }
 
 #[test]
+fn compact_gives_space_back_and_stat_shows_it() {
+    let place = Place::new();
+    let store = mapstone::Options::new()
+        .segment_size(1 << 16)
+        .compaction(None)
+        .open(&place.store)
+        .expect("a new store");
+    for round in 0..4u8 {
+        for i in 0..400u32 {
+            store.put(i.to_be_bytes(), [round; 300]).expect("space");
+        }
+    }
+    let json = || -> Json { serde_json::from_slice(&place.ok("stat", ["--json"])).unwrap() };
+    let segments = |stat: &Json| stat["log"].as_array().expect("a list").len();
+    let before = json();
+    assert!(segments(&before) > 7, "{before}");
+    assert_eq!(before["log"][0]["live_bytes"], 0);
+    assert!(place.error("compact", NONE).contains(&std::process::id().to_string()));
+    let snapshot = store.snapshot().expect("a snapshot");
+    let held = json();
+    assert_eq!(held["snapshots"][0]["pid"], std::process::id());
+    assert_eq!(held["snapshots"][0]["position"], held["committed"]);
+    let text = String::from_utf8(place.ok("stat", NONE)).unwrap();
+    assert!(text.contains(&format!("of process {}", std::process::id())), "{text}");
+    assert!(!text.contains('░'), "{text}");
+    drop(snapshot);
+    store.close().expect("space");
+
+    let text = String::from_utf8(place.ok("stat", ["--segments"])).unwrap();
+    let rows = text.lines().filter(|line| line.contains("64.0 KiB")).count();
+    assert_eq!(rows, segments(&before), "{text}");
+    assert!(text.contains("   0 %") && text.contains("░"), "{text}");
+    let report: Json = serde_json::from_slice(&place.ok("compact", ["--json"])).unwrap();
+    assert!(report["freed_bytes"].as_u64() >= Some(4 << 16), "{report}");
+    let after = json();
+    assert!(segments(&after) + 4 <= segments(&before), "{after}");
+    assert_eq!(after["entries"], 400);
+    assert_eq!(String::from_utf8(place.ok("compact", NONE)).unwrap(), "0 B freed, 0 B moved\n");
+    place.ok("verify", NONE);
+}
+
+#[test]
 fn a_backup_is_made_beside_a_writer_and_brought_up_to_date() {
     let place = Place::new();
     let dest = place.path("backup");

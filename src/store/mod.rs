@@ -29,6 +29,7 @@ mod rebuild;
 mod recover;
 mod removed;
 mod salvage;
+mod segments;
 mod space;
 mod span;
 mod tables;
@@ -55,6 +56,7 @@ pub use progress::Progress;
 pub(crate) use read::{Found, Reader};
 pub(crate) use salvage::{Damaged, Item};
 pub use salvage::{Extent, LostKey, Salvage};
+pub use segments::SegmentStats;
 pub(crate) use tables::{CATALOGUE, DEFAULT_TABLE};
 pub use verify::{Damage, Verification};
 

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod backup;
+mod compact;
 mod del;
 mod escape;
 mod export;
@@ -18,6 +19,7 @@ mod output;
 mod progress;
 mod put;
 mod repair;
+mod segments;
 mod stat;
 mod to_dir;
 mod tour;
@@ -55,6 +57,7 @@ enum Command {
     List(list::Args),
     Stat(stat::Args),
     Verify(verify::Args),
+    Compact(compact::Args),
     Backup(backup::Args),
     Repair(repair::Args),
     Tour(tour::Args),
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::List(args) => list::run(&args),
         Command::Stat(args) => stat::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Compact(args) => compact::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Repair(args) => repair::run(&args),
         Command::Tour(args) => tour::run(&args),

@@ -1,16 +1,25 @@
-//! `stat`: how large a store is and how far its commits have got.
+//! `stat`: how large a store is, how far its commits have got, what is live in each segment, and who holds space back.
 
+use crate::segments::{self, Row};
 use crate::{Outcome, jsonl, open, output, units};
 use anyhow::Result;
-use mapstone::Stats;
+use mapstone::{Holder, Stats};
 use serde::Serialize;
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+};
 
-/// Print what the store holds, the space that it takes and its positions
+/// Print what the store holds, the space that it takes, its positions, and the snapshots that hold space back
+///
+/// On a terminal the segments of the log follow, with a bar for what of each is live, dead and free.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     store: PathBuf,
-    /// One JSON object, sizes in bytes
+    /// The table of segments, one row each, also where it goes into a file
+    #[arg(long)]
+    segments: bool,
+    /// One JSON object, sizes in bytes, with all segments ("log") and snapshots
     #[arg(long)]
     json: bool,
 }
@@ -27,6 +36,28 @@ struct Figures {
     committed: u64,
     durable: u64,
     checkpoint: u64,
+}
+
+#[derive(Serialize)]
+struct Held {
+    position: u64,
+    pid: Option<u32>,
+    age_seconds: Option<u64>,
+}
+
+impl From<&Holder> for Held {
+    fn from(holder: &Holder) -> Self {
+        let age_seconds = holder.age.map(|age| age.as_secs());
+        Self { position: holder.position, pid: holder.pid, age_seconds }
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    figures: Figures,
+    snapshots: Vec<Held>,
+    log: Vec<Row>,
 }
 
 impl From<Stats> for Figures {
@@ -47,15 +78,36 @@ impl From<Stats> for Figures {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome> {
-    let figures = Figures::from(open::for_reading(&args.store)?.stats()?);
+    let store = open::for_reading(&args.store)?;
+    let report = Report {
+        figures: store.stats()?.into(),
+        snapshots: store.holders()?.iter().map(Held::from).collect(),
+        log: store.segments()?.iter().map(Row::new).collect(),
+    };
     let mut out = output::stdout();
     if args.json {
-        jsonl::write(&mut out, &figures)?;
+        jsonl::write(&mut out, &report)?;
     } else {
-        table(&figures, &mut out)?;
+        table(&report.figures, &mut out)?;
+        for held in &report.snapshots {
+            snapshot(held, &report.figures, &mut out)?;
+        }
+        if args.segments || std::io::stdout().is_terminal() {
+            segments::table(&report.log, args.segments, &mut out)?;
+        }
     }
     out.flush()?;
     Ok(Outcome::Done)
+}
+
+fn snapshot(held: &Held, figures: &Figures, out: &mut impl Write) -> Result<()> {
+    let pid =
+        held.pid.map_or("of a process that is hidden".into(), |pid| format!("of process {pid}"));
+    let age = held.age_seconds.map_or("an unknown time".into(), units::age);
+    let behind = units::size(figures.committed.saturating_sub(held.position));
+    let position = units::grouped(held.position);
+    writeln!(out, "snapshot      position {position}, {behind} behind, {pid}, for {age}")?;
+    Ok(())
 }
 
 fn table(figures: &Figures, out: &mut impl Write) -> Result<()> {

@@ -30,6 +30,13 @@ pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
+/// `42s`, `7m`, `3h`, `12d`: the largest unit that leads to at least one whole.
+pub(crate) fn age(seconds: u64) -> String {
+    const UNITS: [(u64, char); 3] = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let unit = UNITS.iter().find(|(unit, _)| seconds >= *unit);
+    unit.map_or(format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+}
+
 /// `1 file`, `2 files`.
 pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
@@ -37,7 +44,7 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{grouped, size};
+    use super::{age, grouped, size};
 
     #[test]
     fn digits_are_grouped_by_three() {
@@ -45,6 +52,11 @@ mod tests {
             ["0", "999", "1,000", "12,345,678"],
             [0, 999, 1000, 12_345_678].map(grouped).each_ref().map(|s| &s[..])
         );
+    }
+
+    #[test]
+    fn ages_take_the_largest_unit() {
+        assert_eq!([59, 60, 7_300, 200_000].map(age), ["59s", "1m", "2h", "2d"]);
     }
 
     #[test]
