@@ -191,13 +191,15 @@ impl Engine {
         Ok(end.filter(|_| right))
     }
 
-    /// What is known of all segments, for a checkpoint.
-    pub(super) fn segment_rows(&self) -> Result<Vec<SegmentRow>> {
+    /// What is known of all segments, for a checkpoint of a log that ends in segment `last`: where its records end is not known,
+    /// whatever was noted for a batch that was given up.
+    pub(super) fn segment_rows(&self, last: u64) -> Result<Vec<SegmentRow>> {
         let word = crate::format::usage::word;
         let row = |number: u64| {
             let live = self.usage.live(number);
             let (puts, tombstones) = (live.map(|l| l.puts), live.map(|l| l.tombstones));
-            [number, word(puts), word(tombstones), word(self.usage.used(number))]
+            let used = self.usage.used(number).filter(|_| number < last);
+            [number, word(puts), word(tombstones), word(used)]
         };
         Ok(self.log.numbers()?.into_iter().map(row).collect())
     }
