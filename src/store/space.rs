@@ -151,19 +151,20 @@ impl Engine {
 
     /// Learns from the headers of segments up to the `last` where the ones before them end, as far as that is not known.
     pub(super) fn learn_used(&self, last: u64) -> Result<()> {
-        let mut numbers = self.log.numbers()?;
-        // What a batch that was given up has left after the end may be replaced.
-        numbers.retain(|number| *number <= last);
         let (log, pin) = (self.fresh_log(), Pin::new());
         let log = log.view(&pin);
-        for pair in numbers.windows(2) {
-            let [number, next] = [pair[0], pair[1]];
-            if self.usage.used(number).is_none() {
-                let segment = log.segment(number)?;
-                if log.after(segment) == next {
-                    let end = log.segment(next)?.header().prev_end;
-                    self.usage.set_used(number, Some(used(end, segment.start())));
-                }
+        for number in self.log.numbers()? {
+            if number >= last || self.usage.used(number).is_some() {
+                continue;
+            }
+            let segment = log.segment(number)?;
+            // Between the two may be one that a batch has left which was given up. So may one after the end, to be replaced.
+            let next = log.after(segment);
+            if next <= last
+                && let Some(next) = log.find(next)?
+            {
+                let end = next.header().prev_end;
+                self.usage.set_used(number, Some(used(end, segment.start())));
             }
         }
         Ok(())

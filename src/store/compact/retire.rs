@@ -112,9 +112,8 @@ impl Engine {
     pub(super) fn retire(&self, half: &WriterHalf, compactor: &mut Compactor) -> Result<u64> {
         let durable = half.durable_sequence();
         let early = planted(Bug::UnlinkBeforeCheckpoint);
-        let ready = |drained: &Drained| {
-            drained.settled.is_some_and(|settled| durable > settled || early)
-        };
+        let ready =
+            |drained: &Drained| drained.settled.is_some_and(|settled| durable > settled || early);
         let Some(at) = compactor.drained.iter().position(ready) else { return Ok(0) };
         let number = compactor.drained[at].number;
         // A failure may have come after the file had gone.
