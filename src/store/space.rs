@@ -153,14 +153,20 @@ impl Engine {
     pub(super) fn learn_used(&self, last: u64) -> Result<()> {
         let (log, pin) = (self.fresh_log(), Pin::new());
         let log = log.view(&pin);
+        let mut next = 0;
         for number in self.log.numbers()? {
-            if number >= last || self.usage.used(number).is_some() {
+            // What lies within a longer segment was left by a batch that was given up, as what lies after the end.
+            if number < next && number < last {
+                self.usage.set_used(number, Some(0));
+                self.usage.set_live(number, Some(Live::default()));
+            }
+            if number < next || number >= last {
                 continue;
             }
             let segment = log.segment(number)?;
-            // Between the two may be one that a batch has left which was given up. So may one after the end, to be replaced.
-            let next = log.after(segment);
-            if next <= last
+            next = log.after(segment);
+            if self.usage.used(number).is_none()
+                && next <= last
                 && let Some(next) = log.find(next)?
             {
                 let end = next.header().prev_end;

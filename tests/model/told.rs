@@ -168,3 +168,40 @@ fn what_was_deleted_does_not_come_back_from_the_log() {
         }
     }
 }
+
+/// A page that only the checkpoint still names, with a tombstone buried in it that came after: a power cut replays that.
+#[test]
+fn a_burial_in_a_page_that_a_checkpoint_names_is_no_damage() {
+    for seed in 380..400 {
+        World::new(shape(seed)).live(&[
+            bulk(0, 60, Val::new(1, 4)),
+            Op::Checkpoint,
+            delete(0..60),
+            bulk(60, 60, Val::new(2, 4)),
+            delete(0..1),
+            die_at(Point::CompactBuried, 1, Crash::Kill),
+            ALL,
+            bulk(243, 149, Val::new(0, 1)),
+            die_at(Point::CompactReleased, 1, Crash::Cut),
+            ALL,
+        ]);
+    }
+}
+
+/// A sync that the writer saw fail leaves pages clean that are not on the disk. Who backs up through another handle would find
+/// nothing to sync.
+#[test]
+fn a_backup_by_another_promises_nothing_after_a_failed_sync() {
+    let fail = Fail { call: mapstone::sim::Call::Msync, after: 1, errno: 5, times: 1 };
+    let recovery = Recovery { fail: Some(fail), ..Recovery::default() };
+    World::new(Shape { interval: 8192, ..shape(0) }).live(&[
+        Op::DieAfter { when: When::Steps(0), how: Crash::Kill, recovery },
+        put(0, 0),
+        put(0, 0),
+        put(0, 0),
+        Op::Reader,
+        put(0, 4049),
+        Op::Backup { there: true, end: None },
+        Op::Evict(Crash::Kill),
+    ]);
+}
