@@ -56,6 +56,7 @@ fn themes_of(bug: Bug) -> [Theme; 2] {
         SkipCheckpointCrc | SkipCheckpointSync | CheckpointInPlace => Theme::TornCheckpoints,
         ApplyBeforeMark | CountersInPlace | ReplayHalfBatch => Theme::Kills,
         RetryAfterEio | TrustAfterEio | SkipRedirty => Theme::FailedSyncs,
+        SkipBlot => Theme::Space,
         SameEpoch | UnlinkBeforeReplace | CreateInPlace | SettleUnsynced => Theme::Recoveries,
         ReuseTableNumber => Theme::Tables,
         UnlinkBeforeCheckpoint | SkipHorizon | IgnoreMarks | BuryEarly => Theme::Space,

@@ -258,6 +258,8 @@ super::named! {
         SealRemoved = "seal.removed",
         /// All segments after the end of the log are removed, perhaps not durably.
         SealCleared = "seal.cleared",
+        /// Behind the end of the log is nothing that looks like a record, durably.
+        SealBlotted = "seal.blotted",
         /// A segment of which nothing counted is replaced by one of the next epoch.
         SealReplaced = "seal.replaced",
         /// The next epoch has its segment; the blocks after the end of the last are still there.

@@ -126,6 +126,23 @@ impl Editor {
         Ok(())
     }
 
+    /// Overwrites a slot with a version that was the first of its key, whose tombstone was buried when that was written. Whoever
+    /// has this record has lost the burial, which then goes for both words.
+    pub(crate) fn begin_anew(
+        &self,
+        index: &Index,
+        place: Place,
+        hash: Hash,
+        version: u64,
+    ) -> Result<()> {
+        debug_assert!(!self.stale(index, hash, place));
+        let tags = Tags::of(hash);
+        let (cur, prev) = Self::slot(index, place)?;
+        prev.store(tags.prev_word(0), Release);
+        cur.store(tags.cur_word(version), Release);
+        Ok(())
+    }
+
     /// Adds a slot at a place that was free; false if it is not any more, or has moved.
     pub(crate) fn fill(
         &self,

@@ -8,7 +8,7 @@ use crate::format::record::{CRC_BYTES, Header};
 use crate::format::segment::{HEADER, SegmentHeader, name};
 use crate::sys::Pin;
 
-use super::{Log, Segment, View};
+use super::{Log, Record, Segment, View};
 
 /// Bytes of a version.
 const VERSION_LEN: usize = size_of::<u64>();
@@ -108,6 +108,19 @@ impl View<'_> {
             bytes[..CRC_BYTES].copy_from_slice(&header.crc.to_le_bytes());
             result
         }))
+    }
+
+    /// Makes sure that a segment, in which the log will not go on, holds no record at `end`, where it ended: who finds the next
+    /// segment gone must not take for records what a batch that was cut short has left.
+    pub(crate) fn blot(self, number: u64, end: u64) -> Result<()> {
+        let segment = self.segment(number)?;
+        if Record::at(segment, end).is_none_or(|record| !record.verify()) {
+            return Ok(());
+        }
+        let len = crate::format::record::HEADER;
+        segment.region().zero(segment.offset(end), usize::try_from(len).expect("a few bytes"));
+        let path = || self.log.path(number);
+        segment.sync(end, end + len).map_err(|e| Error::io("sync", path(), e))
     }
 
     /// Wipes a reserved range whose record was given up, so that nothing of it can be taken for one later.

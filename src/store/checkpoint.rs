@@ -81,7 +81,7 @@ impl Engine {
         if !planted(Bug::NotQuiet) {
             self.sync_to(half, writer.counters.position)?;
         }
-        let rows = self.segment_rows()?;
+        let rows = self.segment_rows(writer.counters.segment)?;
         let captured = writer.editor.capture(&self.index)?;
         half.touched.store(false, Relaxed);
         Ok((captured, writer.counters, rows))

@@ -251,6 +251,9 @@ impl Engine {
         })?;
         match found {
             Some((_, position)) if position >= record.position() => {}
+            Some((place, _)) if header.prev == 0 => {
+                editor.begin_anew(&self.index, place, hash, record.position())?;
+            }
             Some((place, _)) => {
                 let durable = self.cells.durable();
                 editor.replace(&self.index, place, hash, record.position(), durable)?;
@@ -306,6 +309,10 @@ impl Engine {
             reach(Point::SealReplaced);
             return Ok(tail);
         }
+        if !planted(Bug::SkipBlot) {
+            self.log.view(&Pin::new()).blot(end.segment, end.position)?;
+        }
+        reach(Point::SealBlotted);
         let tail = self.log.begin(next, epoch, end.position)?;
         self.account_segments(end.segment, tail.segment)?;
         reach(Point::SealBegun);

@@ -151,19 +151,26 @@ impl Engine {
 
     /// Learns from the headers of segments up to the `last` where the ones before them end, as far as that is not known.
     pub(super) fn learn_used(&self, last: u64) -> Result<()> {
-        let mut numbers = self.log.numbers()?;
-        // What a batch that was given up has left after the end may be replaced.
-        numbers.retain(|number| *number <= last);
         let (log, pin) = (self.fresh_log(), Pin::new());
         let log = log.view(&pin);
-        for pair in numbers.windows(2) {
-            let [number, next] = [pair[0], pair[1]];
-            if self.usage.used(number).is_none() {
-                let segment = log.segment(number)?;
-                if log.after(segment) == next {
-                    let end = log.segment(next)?.header().prev_end;
-                    self.usage.set_used(number, Some(used(end, segment.start())));
-                }
+        let mut next = 0;
+        for number in self.log.numbers()? {
+            // What lies within a longer segment was left by a batch that was given up, as what lies after the end.
+            if number < next && number < last {
+                self.usage.set_used(number, Some(0));
+                self.usage.set_live(number, Some(Live::default()));
+            }
+            if number < next || number >= last {
+                continue;
+            }
+            let segment = log.segment(number)?;
+            next = log.after(segment);
+            if self.usage.used(number).is_none()
+                && next <= last
+                && let Some(next) = log.find(next)?
+            {
+                let end = next.header().prev_end;
+                self.usage.set_used(number, Some(used(end, segment.start())));
             }
         }
         Ok(())
@@ -191,13 +198,15 @@ impl Engine {
         Ok(end.filter(|_| right))
     }
 
-    /// What is known of all segments, for a checkpoint.
-    pub(super) fn segment_rows(&self) -> Result<Vec<SegmentRow>> {
+    /// What is known of all segments, for a checkpoint of a log that ends in segment `last`: where its records end is not known,
+    /// whatever was noted for a batch that was given up.
+    pub(super) fn segment_rows(&self, last: u64) -> Result<Vec<SegmentRow>> {
         let word = crate::format::usage::word;
         let row = |number: u64| {
             let live = self.usage.live(number);
             let (puts, tombstones) = (live.map(|l| l.puts), live.map(|l| l.tombstones));
-            [number, word(puts), word(tombstones), word(self.usage.used(number))]
+            let used = self.usage.used(number).filter(|_| number < last);
+            [number, word(puts), word(tombstones), word(used)]
         };
         Ok(self.log.numbers()?.into_iter().map(row).collect())
     }

@@ -1,7 +1,7 @@
 //! Backups in the life of a store: each holds what the store held, whatever becomes of the store or of a backup before it.
 
 use mapstone::Error;
-use mapstone::sim::SimDisk;
+use mapstone::sim::{Call, Fault, SimDisk};
 
 use super::check;
 use super::ops::Crash;
@@ -52,6 +52,10 @@ impl World {
             }
             Err(Error::Diverged { .. }) if self.dest.may_be_ahead || self.faulty => {
                 self.dest = Dest::new(self.shape.seed + 1);
+            }
+            // The kernel tells each open file once, so the writer hears of it when it syncs next.
+            Err(Error::Io { op: "sync", .. }) if there && self.reader.is_some() && self.faulty => {
+                self.disk.fail(Fault { call: Call::Msync, after: 0, errno: 5, times: 1 });
             }
             Err(error) => self.allow_more(error),
         }

@@ -20,6 +20,7 @@ mod space;
 mod state;
 mod tally;
 mod themes;
+mod told;
 mod world;
 mod writes;
 

@@ -255,6 +255,7 @@ fn recoveries() -> impl Strategy<Value = Op> {
     const POINTS: &[Point] = &[
         SealRemoved,
         SealCleared,
+        SealBlotted,
         SealReplaced,
         SealBegun,
         SegmentCreated,

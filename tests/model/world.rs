@@ -186,7 +186,7 @@ impl World {
 
     /// What the store holds; to look at it is no call that a crash waits for.
     pub(crate) fn content(&self) -> (State, u64) {
-        self.disk.uncounted(|| check::content(self.store()))
+        points::aside(|| self.disk.uncounted(|| check::content(self.store())))
     }
 
     pub(crate) fn fail(&mut self, fail: Fail) {

@@ -97,8 +97,12 @@ impl Engine {
             plan.prev = other.position();
             plan.prev_size = other.header().size();
             plan.live_before = other.is_put();
-            let durable = self.cells.durable();
-            writer.editor.replace(&self.index, place, hash, position, durable)?;
+            if header.prev == 0 {
+                writer.editor.begin_anew(&self.index, place, hash, position)?;
+            } else {
+                let durable = self.cells.durable();
+                writer.editor.replace(&self.index, place, hash, position, durable)?;
+            }
         } else {
             writer.editor.insert(&self.index, hash, position)?;
         }

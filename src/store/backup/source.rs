@@ -85,6 +85,10 @@ impl<'a> Source<'a> {
                 break;
             }
         }
+        // A sync of the writer's that failed may have made clean what is not on the disk (invariant I9).
+        if engine.cells.failed() {
+            return Err(Error::Poisoned);
+        }
         Ok(())
     }
 

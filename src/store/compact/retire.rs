@@ -44,13 +44,17 @@ impl Drained {
 
 impl Engine {
     /// Lets the segment go that has been drained for longest, if nobody holds it any more: its tombstones are buried. False if
-    /// there is none.
+    /// there is none. One with tombstones has to be the oldest that there is (invariant I18).
     pub(super) fn settle_drained(
         &self,
         half: &WriterHalf,
         compactor: &mut Compactor,
     ) -> Result<bool> {
-        let unsettled = compactor.drained.iter_mut().filter(|drained| drained.settled.is_none());
+        let oldest = self.log.numbers()?.first().copied();
+        let unsettled = compactor.drained.iter_mut().filter(|drained| {
+            let hides = drained.graves.is_some() && oldest != Some(drained.number);
+            drained.settled.is_none() && (!hides || planted(Bug::BuryEarly))
+        });
         let Some(drained) = unsettled.min_by_key(|drained| drained.at) else { return Ok(false) };
         if self.cells.horizon() < drained.at && !planted(Bug::SkipHorizon) {
             self.cells.set_horizon(drained.at);
@@ -64,6 +68,8 @@ impl Engine {
             if !planted(Bug::BuryVolatile) {
                 self.sync_to(half, drained.at)?;
             }
+            // What a killed writer has removed may come back with a power cut, and is what they hide.
+            self.sync_log_dir(half)?;
             reach(Point::CompactReleased);
             self.bury(half, drained.number, end)?;
         }
@@ -106,12 +112,9 @@ impl Engine {
     pub(super) fn retire(&self, half: &WriterHalf, compactor: &mut Compactor) -> Result<u64> {
         let durable = half.durable_sequence();
         let early = planted(Bug::UnlinkBeforeCheckpoint);
-        // What a buried tombstone hid must be gone before the tombstone is.
-        let at = (0..).zip(&compactor.drained).find_map(|(i, drained)| {
-            let ready = drained.settled.is_some_and(|settled| durable > settled || early);
-            (ready && (i == 0 || drained.graves.is_none())).then_some(i)
-        });
-        let Some(at) = at else { return Ok(0) };
+        let ready =
+            |drained: &Drained| drained.settled.is_some_and(|settled| durable > settled || early);
+        let Some(at) = compactor.drained.iter().position(ready) else { return Ok(0) };
         let number = compactor.drained[at].number;
         // A failure may have come after the file had gone.
         let bytes = self.log.view(&Pin::new()).find(number)?.map(|segment| segment.header().bytes);
@@ -124,14 +127,18 @@ impl Engine {
         reach(Point::CompactForgotten);
         compactor.drained.remove(at);
         // One after the other, also after a power cut.
-        let dir = self.file("log");
-        self.disk.sync_dir("log").map_err(|e| {
-            self.poison(half);
-            Error::io("sync", dir, e)
-        })?;
+        self.sync_log_dir(half)?;
         reach(Point::CompactRemoved);
         self.log.collect();
         self.find_oldest(half)?;
         Ok(bytes.unwrap_or_default())
+    }
+
+    /// Makes durable which segments there are.
+    fn sync_log_dir(&self, half: &WriterHalf) -> Result<()> {
+        self.disk.sync_dir("log").map_err(|e| {
+            self.poison(half);
+            Error::io("sync", self.file("log"), e)
+        })
     }
 }

@@ -33,12 +33,22 @@ pub(super) struct Totals {
 }
 
 /// The records of a key to which no slot leads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Unled {
-    /// Places of the records, with the page that should lead there, oldest first.
-    places: Vec<(u64, Option<u32>)>,
+    places: Vec<Place>,
     /// The newest of the key's tombstones that readers who hold nothing were told to be after.
     buried: u64,
+    /// The newest of those that a replay from the checkpoint would come to.
+    replayed: u64,
+}
+
+/// A record to which no slot leads, and the page that should lead there.
+#[derive(Debug)]
+struct Place {
+    position: u64,
+    page: Option<u32>,
+    /// It is a page of the checkpoint.
+    kept: bool,
 }
 
 impl Scope<'_> {
@@ -55,8 +65,10 @@ impl Scope<'_> {
             if let Some(fallback) = fallback.filter(|it| record.position() < it.position) {
                 self.check_kept_record(record, fallback, pages, totals, findings)?;
             }
-            if !record.is_put() && record.position() < self.engine.cells.horizon() {
-                totals.bury(record);
+            if !record.is_put() {
+                let buried = record.position() < self.engine.cells.horizon();
+                let replayed = fallback.is_some_and(|it| record.position() >= it.position);
+                totals.bury(record, buried, replayed);
             }
             Ok(())
         })?;
@@ -201,7 +213,7 @@ impl Scope<'_> {
         let newest = match found {
             Ok(Some(newest)) if newest.position() >= record.position() => newest,
             Ok(None) if damaged.is_none() => {
-                totals.miss(record, engine.index.page_of(hash));
+                totals.miss(record, engine.index.page_of(hash), false);
                 return Ok(());
             }
             Ok(_) => {
@@ -254,7 +266,7 @@ impl Scope<'_> {
         });
         match found {
             Ok(Some(newest)) if newest.position() >= record.position() => {}
-            Ok(None) if damaged.is_none() => totals.miss(record, Some(entry.page())),
+            Ok(None) if damaged.is_none() => totals.miss(record, Some(entry.page()), true),
             Ok(_) => self.report_lost(record, Some(entry.page()), damaged.as_ref(), findings),
             Err(error) => findings.absorb(error)?,
         }
@@ -299,12 +311,12 @@ impl Scope<'_> {
         findings.add(file, offset, expected, "none, or an older version");
     }
 
-    /// No slot leads to a key whose tombstone is buried, which readers that hold nothing were told before. Any other key to
-    /// which none does is lost.
+    /// No slot leads to a key whose tombstone is buried, which readers that hold nothing were told before. Nor does one that only a
+    /// power cut would fall back on, if the tombstone came after: that is replayed. Any other key to which none does is lost.
     fn check_unled(&self, totals: &mut Totals, findings: &mut Findings) -> Result<()> {
         for unled in std::mem::take(&mut totals.unled).into_values() {
-            for (position, page) in unled.places {
-                if position <= unled.buried {
+            for Place { position, page, kept } in unled.places {
+                if position <= unled.buried || kept && position <= unled.replayed {
                     continue;
                 }
                 match self.log.record(position) {
@@ -337,18 +349,20 @@ impl Totals {
     }
 
     /// No slot leads to a record.
-    fn miss(&mut self, record: &Record<'_>, page: Option<u32>) {
+    fn miss(&mut self, record: &Record<'_>, page: Option<u32>, kept: bool) {
         let key = (record.header().table, record.key().to_vec());
-        let unled = self.unled.entry(key).or_insert(Unled { places: Vec::new(), buried: 0 });
-        unled.places.push((record.position(), page));
+        let unled = self.unled.entry(key).or_default();
+        unled.places.push(Place { position: record.position(), page, kept });
     }
 
     /// A tombstone that may be buried: no slot leads to the key's records up to it.
-    fn bury(&mut self, record: &Record<'_>) {
+    fn bury(&mut self, record: &Record<'_>, buried: bool, replayed: bool) {
         if !self.unled.is_empty() {
             let key = (record.header().table, record.key().to_vec());
             if let Some(unled) = self.unled.get_mut(&key) {
-                unled.buried = record.position();
+                let at = |it: bool| if it { record.position() } else { 0 };
+                unled.buried = unled.buried.max(at(buried));
+                unled.replayed = unled.replayed.max(at(replayed));
             }
         }
     }

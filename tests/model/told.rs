@@ -1,0 +1,207 @@
+//! Stories with a name about compaction and backups: each ended badly once, or would if the rule that it is named after were
+//! broken.
+
+use mapstone::sim::Point;
+
+use super::ops::{Crash, Fail, How, Op, Recovery, Shape, When};
+use super::state::Val;
+use super::world::World;
+
+fn put(key: u16, len: u16) -> Op {
+    Op::Put { table: 0, key, value: Val::new(0, len.into()), how: How::Plain }
+}
+
+fn batch(ops: Vec<(u8, u16, Option<Val>)>) -> Op {
+    Op::Batch { ops, immediate: false }
+}
+
+fn bulk(first: u16, count: u16, value: Val) -> Op {
+    Op::Bulk { table: 0, first, count, value }
+}
+
+fn delete(keys: std::ops::Range<u16>) -> Op {
+    batch(keys.map(|key| (0, key, None)).collect())
+}
+
+fn die_at(point: Point, times: u16, how: Crash) -> Op {
+    Op::DieAfter { when: When::At(point, times), how, recovery: Recovery::default() }
+}
+
+fn kill() -> Op {
+    Op::Die { how: Crash::Kill, recovery: Recovery::default() }
+}
+
+fn cut() -> Op {
+    Op::Die { how: Crash::Cut, recovery: Recovery::default() }
+}
+
+fn outcomes(count: u8) -> Op {
+    Op::Outcomes { count, recovery: Recovery::default() }
+}
+
+const ALL: Op = Op::Compact { budget: 1 << 20, steps: 0 };
+const BACKUP: Op = Op::Backup { there: false, end: None };
+
+/// Segments of 4 KiB, and no checkpoint but those of the story.
+fn shape(seed: u64) -> Shape {
+    Shape { seed, ..Shape::default() }
+}
+
+/// A killed batch leaves whole records behind the end of the log. When compaction has removed the segment that said where the end
+/// is, nobody must take them for records.
+#[test]
+fn what_a_killed_batch_has_left_is_nothing_once_the_next_segment_is_gone() {
+    for records in 2..30 {
+        World::new(shape(1)).live(&[
+            bulk(0, 20, Val::new(1, 4)),
+            die_at(Point::AppendRecord, records, Crash::Kill),
+            bulk(100, 40, Val::new(2, 4)),
+            bulk(100, 40, Val::new(3, 4)),
+            kill(),
+            bulk(100, 40, Val::new(4, 4)),
+            ALL,
+            Op::Check,
+            BACKUP,
+        ]);
+    }
+}
+
+/// Where the records of a segment end that a given-up batch had left is not known before the log has left it for good: a
+/// checkpoint said so.
+#[test]
+fn a_segment_that_the_log_came_back_to_has_no_known_end() {
+    World::new(shape(0)).live(&[
+        put(0, 0),
+        Op::Put { table: 0, key: 0, value: Val::new(0, 3969), how: How::Panic },
+        Op::Close,
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Immediate },
+        put(0, 3937),
+        cut(),
+    ]);
+}
+
+/// A segment that is longer than others has the number of one within it that a failed batch has left.
+#[test]
+fn the_end_of_a_long_segment_is_found_past_one_left_over_in_it() {
+    let fail = Fail { call: mapstone::sim::Call::SyncDir, after: 8, errno: 5, times: 1 };
+    let recovery = Recovery { fail: Some(fail), ..Recovery::default() };
+    let value = |len| Some(Val::new(0, len));
+    World::new(shape(0)).live(&[
+        Op::CreateTable(1),
+        Op::CreateTable(2),
+        Op::CreateTable(3),
+        put(0, 0),
+        put(0, 0),
+        Op::DieAfter { when: When::At(Point::SlotInserted, 1), how: Crash::Kill, recovery },
+        BACKUP,
+        batch(vec![(0, 0, value(4001))]),
+        batch(vec![(0, 0, None), (0, 8, value(3969)), (0, 1, value(0))]),
+        batch(vec![(0, 0, value(3969))]),
+        bulk(0, 155, Val::new(0, 1)),
+        Op::Batch { ops: vec![(0, 0, None), (0, 1, value(4001))], immediate: true },
+        die_at(Point::AppendLast, 1, Crash::Cut),
+        put(0, 0),
+        put(0, 0),
+    ]);
+}
+
+/// A tombstone is buried, and its key begins anew. A power cut takes the burial back, but not the new record; or a backup, which
+/// still has the tombstone, gets it.
+#[test]
+fn a_key_that_began_anew_does_so_again_where_its_tombstone_is_not_buried() {
+    for seed in 0..8 {
+        for end in [kill(), die_at(Point::CompactSettled, 1, Crash::Kill)] {
+            World::new(shape(seed)).live(&[
+                bulk(0, 60, Val::new(1, 20)),
+                bulk(0, 60, Val::new(2, 20)),
+                delete(3..13),
+                cut(),
+                BACKUP,
+                put(0, 0),
+                end,
+                ALL,
+                bulk(0, 46, Val::new(0, 4)),
+                Op::Sync,
+                outcomes(3),
+                BACKUP,
+            ]);
+        }
+    }
+}
+
+/// Invariant I18: a tombstone in a segment that is worth compacting is moved as long as an older segment stays, which is not worth
+/// it.
+#[test]
+fn a_tombstone_stays_as_long_as_an_older_segment() {
+    World::new(shape(1)).live(&[
+        bulk(0, 60, Val::new(1, 20)),
+        kill(),
+        delete(0..2),
+        bulk(100, 50, Val::new(1, 20)),
+        kill(),
+        bulk(100, 50, Val::new(2, 20)),
+        ALL,
+        BACKUP,
+        Op::Check,
+    ]);
+}
+
+/// Invariant I18: nor is it buried while a segment is there that is only about to go, since a crash forgets that it was.
+#[test]
+fn what_was_deleted_does_not_come_back_from_the_log() {
+    for (times, steps) in (1..20).step_by(3).flat_map(|times| (1..14).map(move |n| (times, n))) {
+        for how in [Crash::Kill, Crash::Cut] {
+            World::new(shape(times.into())).live(&[
+                bulk(0, 20, Val::new(1, 20)),
+                kill(),
+                bulk(0, 20, Val::new(2, 20)),
+                delete(0..20),
+                kill(),
+                bulk(60, 20, Val::new(2, 20)),
+                die_at(Point::CompactBuried, times, how),
+                ALL,
+                Op::Compact { budget: 1 << 20, steps },
+                BACKUP,
+                Op::Check,
+                ALL,
+            ]);
+        }
+    }
+}
+
+/// A page that only the checkpoint still names, with a tombstone buried in it that came after: a power cut replays that.
+#[test]
+fn a_burial_in_a_page_that_a_checkpoint_names_is_no_damage() {
+    for seed in 380..400 {
+        World::new(shape(seed)).live(&[
+            bulk(0, 60, Val::new(1, 4)),
+            Op::Checkpoint,
+            delete(0..60),
+            bulk(60, 60, Val::new(2, 4)),
+            delete(0..1),
+            die_at(Point::CompactBuried, 1, Crash::Kill),
+            ALL,
+            bulk(243, 149, Val::new(0, 1)),
+            die_at(Point::CompactReleased, 1, Crash::Cut),
+            ALL,
+        ]);
+    }
+}
+
+/// A sync that the writer saw fail leaves pages clean that are not on the disk. Who backs up through another handle would find
+/// nothing to sync.
+#[test]
+fn a_backup_by_another_promises_nothing_after_a_failed_sync() {
+    let fail = Fail { call: mapstone::sim::Call::Msync, after: 1, errno: 5, times: 1 };
+    let recovery = Recovery { fail: Some(fail), ..Recovery::default() };
+    World::new(Shape { interval: 8192, ..shape(0) }).live(&[
+        Op::DieAfter { when: When::Steps(0), how: Crash::Kill, recovery },
+        put(0, 0),
+        put(0, 0),
+        put(0, 0),
+        Op::Reader,
+        put(0, 4049),
+        Op::Backup { there: true, end: None },
+        Op::Evict(Crash::Kill),
+    ]);
+}
