@@ -160,8 +160,8 @@ impl Store {
     ///
     /// The thread sleeps, and the writer wakes it: tens of microseconds after the commit on Linux (a futex on a word that all
     /// processes share). Elsewhere, and for a process that may not write in the store's directory, it looks every millisecond.
-    /// Commits are seen as soon as [`get`](Store::get) sees them, durable or not. A writer that recovers may move the position
-    /// without a change of content.
+    /// Commits are seen as soon as [`get`](Store::get) sees them, durable or not. Compaction moves the position and wakes
+    /// nobody. A writer that recovers may move it without a change of content, and that is taken for a commit.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
