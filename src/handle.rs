@@ -170,8 +170,9 @@ impl Store {
     ///
     /// The thread sleeps, and the writer wakes it: tens of microseconds after the commit on Linux (a futex on a word that all
     /// processes share). Elsewhere, and for a process that may not write in the store's directory, it looks every millisecond.
-    /// Commits are seen as soon as [`get`](Store::get) sees them, durable or not. A writer that recovers may move the position
-    /// without a change of content.
+    /// Commits are seen as soon as [`get`](Store::get) sees them, durable or not. Compaction moves the position too, which is
+    /// no commit: who waits meanwhile goes on waiting. But a `position` that is so old that compaction has removed the log after
+    /// it counts as passed, and so does one before a recovery, whether the content has changed or not.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

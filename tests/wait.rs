@@ -50,6 +50,35 @@ fn what_is_there_already_is_not_waited_for() {
     assert_eq!(store.wait(before, Duration::ZERO).expect("readable"), Some(store.position()));
 }
 
+/// Compaction appends copies, and so moves the position.
+#[test]
+fn compaction_is_not_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut options = mapstone::Options::new();
+    let store = options
+        .segment_size(1 << 16)
+        .compaction(None)
+        .open(dir.path().join("db"))
+        .expect("a new store");
+    for round in 0..4 {
+        for key in 0..200u32 {
+            let key = if key % 2 == 0 { format!("{key}") } else { format!("{key} of {round}") };
+            store.put(key, [7; 200]).expect("space");
+        }
+    }
+    let reader = mapstone::Store::open_read_only(store.path()).expect("a reader");
+    let before = store.position();
+    while store.position() == before {
+        assert!(!store.compact_step(1 << 14).expect("space").done, "something is to be moved");
+    }
+    for handle in [&store, &reader] {
+        let woken = handle.wait(before, Duration::from_millis(50)).expect("readable");
+        assert_eq!(woken, None);
+    }
+    store.put("key", "value").expect("space");
+    assert_eq!(reader.wait(before, LONG).expect("readable"), Some(store.position()));
+}
+
 #[test]
 fn the_time_is_over_when_it_is_over() {
     let dir = tempfile::tempdir().expect("a directory");

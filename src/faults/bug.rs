@@ -27,7 +27,7 @@ super::named! {
         ApplyBeforeMark = "apply-before-mark",
         /// A recovery goes on in the epoch that it found (invariant I3).
         SameEpoch = "same-epoch",
-        /// What a crash has left behind the end of the log still looks like records when the segment after it is gone.
+        /// What a crash has left behind the end of the log still looks like records when the segment after it is gone (invariant I19).
         SkipBlot = "skip-blot",
         /// The counters of a commit are stored over those that hold (invariant I4).
         CountersInPlace = "counters-in-place",

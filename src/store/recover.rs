@@ -309,7 +309,8 @@ impl Engine {
             reach(Point::SealReplaced);
             return Ok(tail);
         }
-        if !planted(Bug::SkipBlot) {
+        // What is left would be wiped, whatever its epoch.
+        if !planted(Bug::SkipBlot) && !planted(Bug::SameEpoch) {
             self.log.view(&Pin::new()).blot(end.segment, end.position)?;
         }
         reach(Point::SealBlotted);

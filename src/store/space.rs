@@ -3,6 +3,7 @@
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::ROW_WORDS;
+use crate::format::segment::HEADER;
 use crate::format::usage::{HEADER as USAGE_HEADER, NAME, encode, is_header};
 use crate::format::{PAGE, StoreId, segment};
 use crate::log::{Scan, Segment, View};
@@ -163,10 +164,14 @@ impl Engine {
             if number < next || number >= last {
                 continue;
             }
+            if let Some(used) = self.usage.used(number) {
+                next = number
+                    + HEADER.saturating_add(used).div_ceil(self.superblock.segment_bytes).max(1);
+                continue;
+            }
             let segment = log.segment(number)?;
             next = log.after(segment);
-            if self.usage.used(number).is_none()
-                && next <= last
+            if next <= last
                 && let Some(next) = log.find(next)?
             {
                 let end = next.header().prev_end;

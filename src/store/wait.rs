@@ -9,8 +9,10 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::format::segment::HEADER;
+use crate::log::Scan;
 use crate::sys::sync::fence;
-use crate::sys::{Disk, File, Futex, GLANCE};
+use crate::sys::{Disk, File, Futex, GLANCE, Pin};
 
 use super::Engine;
 
@@ -54,11 +56,15 @@ impl Engine {
     /// Waits until something after `after` is committed; returns up to where. None when the time is over.
     pub(crate) fn wait(&self, after: u64, timeout: Duration) -> Result<Option<u64>> {
         let deadline = Instant::now().checked_add(timeout);
+        let mut after = after;
         loop {
             self.check_shared()?;
             let committed = self.committed();
             if committed > after {
-                return Ok(Some(committed));
+                if self.is_news(after, committed) {
+                    return Ok(Some(committed));
+                }
+                after = committed;
             }
             let left = deadline.map_or(NAP, |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() {
@@ -69,6 +75,23 @@ impl Engine {
                 None => std::thread::sleep(left.min(GLANCE)),
             }
         }
+    }
+
+    /// Something was committed between two positions but copies that compaction has made. Where that cannot be told, it was.
+    fn is_news(&self, from: u64, to: u64) -> bool {
+        let (log, pin) = (self.fresh_log(), Pin::new());
+        let view = log.view(&pin);
+        let holds = |number: &u64| number * self.superblock.segment_bytes + HEADER <= from;
+        let Some(number) = log.numbers().ok().and_then(|all| all.into_iter().rfind(holds)) else {
+            return true;
+        };
+        let Ok(mut scan) = Scan::new(view, number, from) else { return true };
+        while scan.position() < to {
+            if !matches!(scan.step(), Ok(Some(record)) if record.header().relocated) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Sleeps until the bell rings, unless something after `after` is committed.

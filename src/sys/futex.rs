@@ -1,7 +1,9 @@
 //! A word in a file on which threads of any process sleep until one of them wakes the others.
 
 use std::fmt::Debug;
+#[cfg(not(all(test, loom)))]
 use std::io;
+#[cfg(not(all(test, loom)))]
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -92,12 +92,17 @@ impl Engine {
             compactor.pass = self.begin_pass(&compactor, number)?;
             return Ok(report);
         }
+        let durable = half.durable_sequence();
+        let waits = |drained: &Drained| drained.waits_for_checkpoint(durable);
+        if compactor.drained.iter().any(waits) {
+            self.checkpoint()?;
+            return Ok(report);
+        }
+        // Once all tombstones are buried that can be: they fill pages.
         if self.tidy_step(half, &mut compactor)? {
             return Ok(report);
         }
-        let durable = half.durable_sequence();
-        let waits = |drained: &Drained| drained.waits_for_checkpoint(durable);
-        if compactor.drained.iter().any(waits) || self.index_is_untidy(half) {
+        if self.index_is_untidy(half) {
             self.checkpoint()?;
             return Ok(report);
         }

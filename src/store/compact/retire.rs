@@ -75,6 +75,9 @@ impl Engine {
         }
         half.touched();
         drained.settled = Some(self.cells.sequence());
+        if drained.graves.is_some() {
+            (compactor.tidied, compactor.moved) = (None, None);
+        }
         reach(Point::CompactSettled);
         Ok(true)
     }
