@@ -70,6 +70,11 @@ impl Peer for Mapstone {
         Ok(())
     }
 
+    fn compact(&mut self) -> Result<bool> {
+        self.0.compact(|_| true)?;
+        Ok(true)
+    }
+
     fn close(self: Box<Self>) -> Result<()> {
         Ok(self.0.close()?)
     }
