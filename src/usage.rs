@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::format::usage::{bytes, place, word};
 use crate::sys::sync::AtomicU64;
 
+/// What is kept of a segment: bytes of values and of tombstones that the index leads to, and of all records.
+const WORDS: usize = 3;
+
 /// The words of the file `usage`. A store of an earlier release has no such file before it is opened for writing.
 #[derive(Debug)]
 pub(crate) struct Usage {
@@ -44,32 +47,39 @@ impl Live {
     }
 }
 
+impl Live {
+    #[inline]
+    fn load(words: &[AtomicU64; WORDS]) -> Option<Live> {
+        let [puts, tombstones, _] = words;
+        Some(Live {
+            puts: bytes(puts.load(Acquire))?,
+            tombstones: bytes(tombstones.load(Acquire))?,
+        })
+    }
+
+    #[inline]
+    fn store(live: Option<Live>, words: &[AtomicU64; WORDS]) {
+        let [puts, tombstones, _] = words;
+        puts.store(word(live.map(|live| live.puts)), Release);
+        tombstones.store(word(live.map(|live| live.tombstones)), Release);
+    }
+}
+
 impl Usage {
     pub(crate) fn new(chunks: Option<Chunks>) -> Usage {
         Usage { chunks }
     }
 
-    /// One of the segment's words; None when the file does not reach that far, or cannot be mapped: then nothing is known.
+    /// The segment's words; None when the file does not reach that far, or cannot be mapped: then nothing is known.
     #[inline]
-    fn word(&self, number: u64, which: usize) -> Option<&AtomicU64> {
+    fn words(&self, number: u64) -> Option<&[AtomicU64; WORDS]> {
         let (page, index) = place(number)?;
         let chunks = self.chunks.as_ref()?;
-        match chunks.mapped_word(page, index + which) {
-            Some(word) => Some(word),
-            None => chunks.page(page).ok()??.get(index + which),
-        }
-    }
-
-    #[inline]
-    fn load(&self, number: u64, which: usize) -> Option<u64> {
-        bytes(self.word(number, which)?.load(Acquire))
-    }
-
-    #[inline]
-    fn store(&self, number: u64, which: usize, to: Option<u64>) {
-        if let Some(at) = self.word(number, which) {
-            at.store(word(to), Release);
-        }
+        let page = match chunks.mapped(page) {
+            Some(words) => words,
+            None => chunks.page(page).ok()??,
+        };
+        page.get(index..)?.first_chunk()
     }
 
     /// Makes room for all segments up to `number`.
@@ -85,38 +95,45 @@ impl Usage {
     /// How much of a segment the index leads to; None when that is not known.
     #[inline]
     pub(crate) fn live(&self, number: u64) -> Option<Live> {
-        Some(Live { puts: self.load(number, 0)?, tombstones: self.load(number, 1)? })
+        Live::load(self.words(number)?)
     }
 
     /// Says how much of a segment the index leads to, or that nobody knows.
     #[inline]
     pub(crate) fn set_live(&self, number: u64, live: Option<Live>) {
-        self.store(number, 0, live.map(|live| live.puts));
-        self.store(number, 1, live.map(|live| live.tombstones));
+        if let Some(words) = self.words(number) {
+            Live::store(live, words);
+        }
     }
 
     /// Bytes of all records of a segment; None for the one in which the log ends, or when that is not known.
     pub(crate) fn used(&self, number: u64) -> Option<u64> {
-        self.load(number, 2)
+        bytes(self.words(number)?[2].load(Acquire))
     }
 
     pub(crate) fn set_used(&self, number: u64, used: Option<u64>) {
-        self.store(number, 2, used);
+        if let Some(words) = self.words(number) {
+            words[2].store(word(used), Release);
+        }
     }
 
     /// The index leads to `more` of a segment.
     #[inline]
     pub(crate) fn add(&self, number: u64, more: Live) {
-        if let Some(live) = self.live(number) {
-            self.set_live(number, live.plus(more));
+        if let Some(words) = self.words(number)
+            && let Some(live) = Live::load(words)
+        {
+            Live::store(live.plus(more), words);
         }
     }
 
     /// The index leads to `less` of a segment. Less than nothing means that the count was wrong: it is unknown then.
     #[inline]
     pub(crate) fn sub(&self, number: u64, less: Live) {
-        if let Some(live) = self.live(number) {
-            self.set_live(number, live.minus(less));
+        if let Some(words) = self.words(number)
+            && let Some(live) = Live::load(words)
+        {
+            Live::store(live.minus(less), words);
         }
     }
 

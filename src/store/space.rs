@@ -64,7 +64,7 @@ impl Engine {
     /// Number of the segment that a record at `position` is in.
     #[inline]
     pub(super) fn number(&self, position: u64) -> u64 {
-        position / self.superblock.segment_bytes
+        position >> self.superblock.segment_bytes.trailing_zeros()
     }
 
     /// Takes note of the records that the index leads to since the last commit, and of those that it led to before.
@@ -74,12 +74,23 @@ impl Engine {
         writer: &mut Writer,
         plans: impl Iterator<Item = (&'a Plan, bool)>,
     ) {
+        // Nearly all records of a commit are in one segment.
+        let (mut number, mut sum) = (u64::MAX, Live::default());
         for (plan, put) in plans {
-            self.account_one(plan, put);
+            let (at, more) = (self.number(plan.position), Live::of(put, plan.size));
+            match sum.plus(more).filter(|_| at == number) {
+                Some(both) => sum = both,
+                None => {
+                    self.usage.add(number, sum);
+                    (number, sum) = (at, more);
+                }
+            }
+            self.account_prev(plan);
             if let Some(recount) = &mut writer.recount {
                 recount.overwritten(plan.prev, Live::of(plan.live_before, plan.prev_size));
             }
         }
+        self.usage.add(number, sum);
         self.cells.set_counted(writer.counters.position);
     }
 
@@ -87,6 +98,11 @@ impl Engine {
     #[inline]
     pub(super) fn account_one(&self, plan: &Plan, put: bool) {
         self.usage.add(self.number(plan.position), Live::of(put, plan.size));
+        self.account_prev(plan);
+    }
+
+    #[inline]
+    fn account_prev(&self, plan: &Plan) {
         if plan.prev != 0 {
             let before = Live::of(plan.live_before, plan.prev_size);
             self.usage.sub(self.number(plan.prev), before);
