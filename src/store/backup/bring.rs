@@ -120,8 +120,10 @@ impl<'a, 'w> Bringer<'a, 'w> {
                 return Ok(true);
             }
             None if there && sealed && self.place.holds(&from, self.source, number, len)? => {
-                // An attempt that was cut short may have died before it was durable.
-                self.sync(&from, number, "sync")?;
+                // An attempt that was cut short may have died before it was durable. If the store has the same file and the
+                // sync fails, the kernel says so to the writer at its next sync as well.
+                let open = self.place.disk.open(&name(number), Access::Read);
+                self.sync(&open.map_err(self.ours("open", number))?, number, "sync")?;
                 self.report.kept += 1;
                 return Ok(true);
             }
