@@ -1,7 +1,8 @@
 //! The store against a model of it: whatever happens to the disk, it holds exactly the first n commits for some n, and n covers
 //! every commit that was acknowledged as durable.
 //!
-//! `MAPSTONE_MODEL_ROUNDS` sets how many stories the soak tells, `MAPSTONE_LONG` for how many seconds it tells them, and
+//! `MAPSTONE_MODEL_ROUNDS` sets how many stories the soak tells, `MAPSTONE_LONG` for how many seconds it tells them,
+//! `MAPSTONE_MODEL_FIRST` with which seed it begins, and
 //! `MAPSTONE_MODEL_SEED` tells one of them again.
 #![cfg(feature = "sim")]
 
@@ -75,7 +76,8 @@ fn soak() {
     let long = number("MAPSTONE_LONG");
     let watch = Watch::start();
     let more = |seed| long.map_or(seed < rounds, |long| watch.seconds() < long as f64);
-    for seed in (0..).take_while(|seed| more(*seed)) {
+    let first = number("MAPSTONE_MODEL_FIRST").unwrap_or(0);
+    for seed in (first..).take_while(|seed| more(*seed - first)) {
         tell(seed, 1, 120);
     }
     let passed = watch.report("soak");
