@@ -14,6 +14,9 @@ use crate::store::{DEFAULT_TABLE, Effort, Engine, Op, Walk};
 use crate::sys::Pin;
 use crate::sys::model::ModelDisk;
 
+/// Of the thread that runs a model, in words.
+const STACK: usize = 1 << 14;
+
 /// Runs `model` in every order, with so many switches from threads that could go on; more in the long form.
 pub(super) fn explore(name: &str, switches: usize, model: impl Fn() + Send + Sync + 'static) {
     let long = std::env::var("MAPSTONE_LONG").ok().and_then(|text| text.parse::<u64>().ok());
@@ -26,9 +29,13 @@ pub(super) fn explore(name: &str, switches: usize, model: impl Fn() + Send + Syn
     let runs = Arc::new(Count::new(0));
     let counted = Arc::clone(&runs);
     let start = std::time::Instant::now();
+    let model = Arc::new(model);
     builder.check(move || {
         counted.fetch_add(1, Relaxed);
-        model();
+        // An open takes more than the stack that loom gives to the first thread.
+        let model = Arc::clone(&model);
+        let roomy = thread::Builder::new().stack_size(STACK).spawn(move || model());
+        roomy.expect("a thread of the model").join().expect("no panic");
     });
     let (runs, time) = (runs.load(Relaxed), start.elapsed());
     // Not through `eprintln`, which a test that passes does not show.
