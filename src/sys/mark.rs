@@ -140,6 +140,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows no locks of open file descriptions")]
     fn all_marks_are_listed_with_their_processes() {
         let mut files = handles(2);
         let (b, a) = (files.pop().expect("two"), files.pop().expect("two"));
