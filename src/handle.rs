@@ -433,8 +433,10 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// As [`Store::put`]. [`Error::Full`](crate::Error::Full) when there is no space for another segment to move to: the store is
-    /// as usable as before, and compaction goes on when there is.
+    /// As [`Store::put`]. [`Error::Full`](crate::Error::Full) when there is no space to move to: the store is as usable as
+    /// before, and compaction goes on when there is. How much it needs: nothing for segments in which nothing is alive any
+    /// more; for the others what is left of the last segment, or else one segment
+    /// ([`Options::segment_size`](crate::Options::segment_size)), and what goes makes room for the next.
     pub fn compact(&self, mut progress: impl FnMut(&Compaction) -> bool) -> Result<Compaction> {
         let mut total = Compaction::default();
         loop {

@@ -8,6 +8,9 @@ use mapstone::{Options, Store};
 #[cfg(feature = "sim")]
 #[path = "compaction/cut_short.rs"]
 mod cut_short;
+#[cfg(feature = "sim")]
+#[path = "compaction/full.rs"]
+mod full;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 

@@ -1,7 +1,8 @@
 //! Snapshots in other processes, some of which are killed, while the writer overwrites everything again and again: each keeps what
 //! it saw, and once they go the files are small.
 //!
-//! A child is this same test binary, told by its environment which part to play.
+//! A child is this same test binary, told by its environment which part to play. With `--nocapture` a table on stderr tells what
+//! the files take over time. `MAPSTONE_LONG`: for so many seconds it begins anew, on the same store.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use mapstone::{Options, Snapshot, Store};
 const PLACE: &str = "MAPSTONE_TEST_PLACE";
 const KEYS: u32 = 6000;
 const ROUNDS: u32 = 10;
+/// How long compaction in the background has to bring the space back.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Begins a line that a child says to its parent.
 const SAYS: &str = "child: ";
 
@@ -121,16 +124,81 @@ impl Drop for Holder {
     }
 }
 
-/// What the files take, once that has stopped to shrink below what is asked for.
-fn settled(store: &Store, most: u64) -> u64 {
-    let until = Instant::now() + Duration::from_secs(30);
+/// Tells on stderr what the files take as time goes by.
+struct Table(Instant);
+
+impl Table {
+    fn new() -> Table {
+        eprintln!("| seconds | after | snapshots | files, MiB | live, MiB | files / live |");
+        eprintln!("| ---: | --- | ---: | ---: | ---: | ---: |");
+        Table(Instant::now())
+    }
+
+    fn row(&self, store: &Store, after: &str) {
+        let stats = store.stats().expect("figures");
+        let holders = store.holders().expect("readable").len();
+        let [files, live] = [stats.file_bytes, stats.live_bytes].map(|bytes| bytes as f64);
+        let mib = f64::from(1 << 20);
+        eprintln!(
+            "| {:.1} | {after} | {holders} | {:.1} | {:.1} | {:.2} |",
+            self.0.elapsed().as_secs_f64(),
+            files / mib,
+            live / mib,
+            files / live
+        );
+    }
+}
+
+/// Waits until the files take less than that, by compaction in the background alone.
+fn settle(store: &Store, most: u64) {
+    let until = Instant::now() + PATIENCE;
     loop {
         let bytes = store.stats().expect("figures").file_bytes;
-        if bytes < most || Instant::now() > until {
-            return bytes;
+        if bytes < most {
+            return;
         }
+        assert!(Instant::now() < until, "{bytes} bytes, and not {most}, after {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// One test: ten rounds, of which other processes hold every third to the end. Those that hold the ones between are killed.
+fn ten_rounds(store: &Store, place: &Path, first: u32, table: &Table) {
+    overwrite(store, first);
+    let mine = store.snapshot().expect("a snapshot");
+    let (mut live, mut doomed) = (Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        if round > 0 {
+            overwrite(store, first + round);
+        }
+        match round % 3 {
+            0 => live.push(Holder::of(place, first + round)),
+            1 => doomed.push(Holder::of(place, first + round)),
+            _ => doomed.drain(..).for_each(Holder::kill),
+        }
+        table.row(store, &format!("round {}", first + round));
+    }
+    doomed.drain(..).for_each(Holder::kill);
+    let holders = store.holders().expect("readable");
+    assert_eq!(
+        holders.len(),
+        5,
+        "this one, the first and every third, and not the killed ones: {holders:?}"
+    );
+    assert!(holders.iter().all(|holder| holder.pid.is_some() && holder.age.is_some()));
+    assert_eq!(round_of(&mine), first);
+    std::fs::write(place.with_extension("stop"), "").expect("a file");
+    for mut holder in live {
+        assert_eq!(holder.next().as_deref(), Some("kept"));
+        while holder.next().is_some() {}
+        assert!(holder.child.wait().expect("its end").success());
+    }
+    std::fs::remove_file(place.with_extension("stop")).expect("nobody else looks");
+    drop(mine);
+    table.row(store, "they are gone");
+    settle(store, store.stats().expect("figures").live_bytes * 22 / 10);
+    table.row(store, "below 2.2");
+    assert_eq!(round_of(&store.snapshot().expect("a snapshot")), first + ROUNDS);
 }
 
 #[test]
@@ -138,44 +206,19 @@ fn snapshots_stay_and_space_comes_back() {
     if std::env::var_os(PLACE).is_some() {
         return;
     }
+    let long = std::env::var("MAPSTONE_LONG").map_or(0, |text| text.parse().expect("seconds"));
     let dir = tempfile::tempdir().expect("a directory");
     let place = dir.path().join("store");
     let store = options().open(&place).expect("a new store");
-    overwrite(&store, 0);
-    let mine = store.snapshot().expect("a snapshot");
-    let (mut live, mut doomed) = (Vec::new(), Vec::new());
-    for round in 0..=ROUNDS {
-        if round > 0 {
-            overwrite(&store, round);
+    let table = Table::new();
+    let mut first = 0;
+    loop {
+        ten_rounds(&store, &place, first, &table);
+        if table.0.elapsed().as_secs() >= long {
+            break;
         }
-        match round % 3 {
-            0 => live.push(Holder::of(&place, round)),
-            1 => doomed.push(Holder::of(&place, round)),
-            _ => doomed.drain(..).for_each(Holder::kill),
-        }
+        first += ROUNDS + 1;
     }
-    doomed.drain(..).for_each(Holder::kill);
-    let held = store.stats().expect("figures");
-    let holders = store.holders().expect("readable");
-    assert_eq!(
-        holders.len(),
-        5,
-        "this one, those of rounds 0, 3, 6 and 9, and not the killed ones: {holders:?}"
-    );
-    assert!(holders.iter().all(|holder| holder.pid.is_some() && holder.age.is_some()));
-    assert_eq!(round_of(&mine), 0);
-    std::fs::write(place.with_extension("stop"), "").expect("a file");
-    for mut holder in live {
-        assert_eq!(holder.next().as_deref(), Some("kept"));
-        while holder.next().is_some() {}
-        assert!(holder.child.wait().expect("its end").success());
-    }
-    drop(mine);
-    let most = held.live_bytes * 22 / 10;
-    let bytes = settled(&store, most);
-    assert!(bytes < most, "{bytes} bytes for {} live ones", held.live_bytes);
-    eprintln!("{} bytes while held, {bytes} then, {} live", held.file_bytes, held.live_bytes);
-    assert_eq!(round_of(&store.snapshot().expect("a snapshot")), ROUNDS);
     let report = store.verify().expect("readable");
     assert!(report.is_ok(), "{:#?}", report.damage);
 }

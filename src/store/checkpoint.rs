@@ -19,6 +19,8 @@ use super::{Engine, WriterHalf};
 
 /// Garbage pages that are worth a checkpoint by themselves, whatever the log's length.
 const MIN_GARBAGE: u64 = 2048;
+/// Bytes by which a checkpoint's file is longer than a directory twice as large needs: for rows of 512 segments more.
+pub(super) const ROOM: u64 = 16 << 10;
 
 impl Engine {
     /// Makes a checkpoint of the last commit and returns its position.
@@ -228,7 +230,11 @@ fn put(disk: &dyn Disk, name: &str, header: &CheckpointHeader, body: &[u8]) -> R
         }
         result => (result.map_err(|e| Error::io("open", &path, e))?, false),
     };
-    file.grow(BODY + body.len() as u64).map_err(|e| Error::io("grow", &path, e))?;
+    let len = body.len() as u64;
+    // Room for a longer one as well, if it can be had: on a full disk compaction brings space back only after a checkpoint.
+    if file.grow(BODY + 2 * len + ROOM).is_err() {
+        file.grow(BODY + len).map_err(|e| Error::io("grow", &path, e))?;
+    }
     reach(Point::CheckpointGrown);
     file.write_at(body, BODY).map_err(|e| Error::io("write", &path, e))?;
     reach(Point::CheckpointBodied);

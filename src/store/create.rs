@@ -8,7 +8,7 @@ use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::StoreId;
-use crate::format::checkpoint::{NAMES as CHECKPOINTS, Newest};
+use crate::format::checkpoint::{BODY, NAMES as CHECKPOINTS, Newest};
 use crate::format::meta::{BYTES, Counters, Superblock};
 use crate::format::segment::{self, HEADER};
 use crate::format::usage;
@@ -201,7 +201,7 @@ fn create_index(
     let pages = editor.live();
     let counters = Counters { position, pages, segment, ..Counters::default() };
     for name in CHECKPOINTS {
-        new_file(disk, name, crate::format::PAGE)?;
+        new_file(disk, name, BODY + checkpoint::ROOM)?;
     }
     let newest = Newest::default();
     let written = checkpoint::write(disk, &superblock.id, &captured, &[], counters, newest)?;

@@ -12,7 +12,7 @@ mod retire;
 
 use std::sync::PoisonError;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::index::Tidied;
 use crate::sys::sync::MutexGuard;
 
@@ -70,26 +70,40 @@ impl Engine {
     /// One step of compaction, which reads about `budget` bytes of the log.
     pub(crate) fn compact_step(&self, effort: Effort, budget: u64) -> Result<Compaction> {
         let half = self.writer()?;
-        let mut compactor = self.compactor(half);
+        let compactor = &mut *self.compactor(half);
+        match self.next_step(half, compactor, effort, budget) {
+            Err(full @ Error::Full { .. }) => match self.make_room(half, compactor)? {
+                0 => Err(full),
+                freed => Ok(Compaction { freed, ..Compaction::default() }),
+            },
+            result => result,
+        }
+    }
+
+    fn next_step(
+        &self,
+        half: &WriterHalf,
+        compactor: &mut Compactor,
+        effort: Effort,
+        budget: u64,
+    ) -> Result<Compaction> {
         let mut report = Compaction::default();
-        report.freed += self.retire(half, &mut compactor)?;
+        report.freed += self.retire(half, compactor)?;
         if report.freed > 0 {
             return Ok(report);
         }
         if let Some(mut pass) = compactor.pass.take() {
-            let end = self.advance(half, &mut compactor, &mut pass, budget, &mut report)?;
+            let end = self.advance(half, compactor, &mut pass, budget, &mut report)?;
             if !end {
                 compactor.pass = Some(pass);
             }
             return Ok(report);
         }
-        if self.count_step(half, budget, &mut report)?
-            || self.settle_drained(half, &mut compactor)?
-        {
+        if self.count_step(half, budget, &mut report)? || self.settle_drained(half, compactor)? {
             return Ok(report);
         }
-        if let Some(number) = self.pick(half, &mut compactor, effort)? {
-            compactor.pass = self.begin_pass(&compactor, number)?;
+        if let Some(number) = self.pick(half, compactor, effort)? {
+            compactor.pass = self.begin_pass(compactor, number)?;
             return Ok(report);
         }
         let durable = half.durable_sequence();
@@ -99,7 +113,7 @@ impl Engine {
             return Ok(report);
         }
         // Once all tombstones are buried that can be: they fill pages.
-        if self.tidy_step(half, &mut compactor)? {
+        if self.tidy_step(half, compactor)? {
             return Ok(report);
         }
         if self.index_is_untidy(half) {

@@ -111,8 +111,20 @@ impl Engine {
         Ok(())
     }
 
+    /// On a full disk what has been drained so far goes at once, without waiting for the rest; returns the bytes won.
+    pub(super) fn make_room(&self, half: &WriterHalf, compactor: &mut Compactor) -> Result<u64> {
+        while self.settle_drained(half, compactor)? {}
+        let durable = half.durable_sequence();
+        if compactor.drained.iter().any(|drained| drained.waits_for_checkpoint(durable)) {
+            self.checkpoint()?;
+        }
+        self.retire(half, compactor)
+    }
+
     /// Unlinks a segment for which all is done; returns its bytes, 0 if there is none.
     pub(super) fn retire(&self, half: &WriterHalf, compactor: &mut Compactor) -> Result<u64> {
+        // What was unlinked takes space for as long as somebody looks at it.
+        self.log.collect();
         let durable = half.durable_sequence();
         let early = planted(Bug::UnlinkBeforeCheckpoint);
         let ready =

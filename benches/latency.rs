@@ -1,0 +1,87 @@
+//! How long a put takes with and without compaction: `cargo bench --bench latency`.
+//!
+//! One thread overwrites a key set that fits in memory, at full speed and unsynced. `MAPSTONE_LONG` sets the seconds for each line (default
+//! 10), `MAPSTONE_BENCH_KEYS` the keys (default 1,000,000), `MAPSTONE_BENCH_DIR` where (default: the system's temporary directory).
+//! The log without compaction takes a few GiB.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use mapstone::{Options, Store};
+
+const VALUE: usize = 100;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Bijective, so that keys are distinct, and without any order.
+fn key(i: u64) -> [u8; 8] {
+    let mut x = i.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (x ^ (x >> 31)).to_le_bytes()
+}
+
+fn load(store: &Store, keys: u64) {
+    let mut batch = store.batch();
+    for i in 0..keys {
+        batch.put(key(i), [1; VALUE]).expect("short");
+        if batch.len() == 1000 {
+            batch.commit().expect("space");
+        }
+    }
+    batch.commit().expect("space");
+    store.sync().expect("a disk");
+}
+
+/// Puts for so long; how long each took, in nanoseconds.
+fn overwrite(store: &Store, keys: u64, time: Duration) -> Histogram<u64> {
+    let mut took = Histogram::new(3).expect("three digits");
+    let (begun, mut state) = (Instant::now(), 1u64);
+    let mut last = begun;
+    while last - begun < time {
+        // Any key is as likely as another, so that no segment dies by itself.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        store.put(key((state >> 16) % keys), [2; VALUE]).expect("space");
+        let now = Instant::now();
+        let nanos = u64::try_from((now - last).as_nanos()).expect("no century");
+        took.record(nanos.max(1)).expect("it grows");
+        last = now;
+    }
+    took
+}
+
+fn main() {
+    let keys = setting("MAPSTONE_BENCH_KEYS", 1_000_000);
+    let time = Duration::from_secs(setting("MAPSTONE_LONG", 10));
+    let root =
+        std::env::var_os("MAPSTONE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    println!(
+        "| compaction | puts a second | p50, us | p99, us | p99.9, us | p99.99, us | longest, ms | log, MiB | live, MiB |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for (name, percent) in [("off", None), ("in the background", Some(40))] {
+        let dir = tempfile::tempdir_in(&root).expect("a directory");
+        let mut options = Options::new();
+        options.segment_size(16 << 20).compaction(percent);
+        let store = options.open(dir.path().join("store")).expect("a new store");
+        load(&store, keys);
+        let took = overwrite(&store, keys, time);
+        let stats = store.stats().expect("figures");
+        let us = |quantile| took.value_at_quantile(quantile) as f64 / 1e3;
+        println!(
+            "| {name} | {:.0} | {:.2} | {:.2} | {:.1} | {:.0} | {:.1} | {:.0} | {:.0} |",
+            took.len() as f64 / time.as_secs_f64(),
+            us(0.5),
+            us(0.99),
+            us(0.999),
+            us(0.9999),
+            took.max() as f64 / 1e6,
+            (stats.file_bytes - stats.index_bytes) as f64 / f64::from(1 << 20),
+            stats.live_bytes as f64 / f64::from(1 << 20),
+        );
+    }
+}
