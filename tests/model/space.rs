@@ -8,7 +8,7 @@ use super::{check, points};
 use mapstone::sim::Point;
 
 /// Far more steps than any story has work for.
-const ENDLESS: u32 = 3_000;
+const ENDLESS: u32 = 30_000;
 
 impl World {
     /// Steps of compaction, and what is known after them.
