@@ -113,6 +113,12 @@ pub enum Error {
         /// What has become of it.
         why: String,
     },
+    /// What an optimistic transaction has read was changed by another commit before it was to be committed. Nothing was
+    /// committed; read again, and try again.
+    Conflict,
+    /// This thread has a write transaction of this handle open, or runs in a closure under the writer lock, and was to wait for
+    /// that to end. Write through the transaction.
+    InTransaction,
     /// The handle was opened before a `fork` and is used to write in the child.
     Forked,
     /// The bytes of a value cannot be seen as the type that was asked for.
@@ -217,6 +223,12 @@ impl fmt::Display for Error {
             Error::Poisoned => f.write_str("an earlier sync failed; open the store again to write"),
             Error::Lost { file, why } => {
                 write!(f, "{} was lost while the store was open: {why}", file.display())
+            }
+            Error::Conflict => {
+                f.write_str("what the transaction has read was changed by another commit")
+            }
+            Error::InTransaction => {
+                f.write_str("this thread has a write transaction open; write through that")
             }
             Error::Forked => {
                 f.write_str("the store was opened before a fork by the parent process")

@@ -29,6 +29,10 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Value<'a> {
+        Value { bytes }
+    }
+
     #[inline]
     pub(crate) fn of(record: Record<'a>) -> Value<'a> {
         Value { bytes: record.value() }

@@ -15,7 +15,19 @@ const LAYERS: &[&[&str]] = &[
     &["index"],
     &["options"],
     &["store"],
-    &["batch", "handle", "keyspace", "snapshot", "table", "value", "lib"],
+    &[
+        "atomic",
+        "batch",
+        "handle",
+        "keyspace",
+        "optimistic",
+        "pending",
+        "snapshot",
+        "table",
+        "transaction",
+        "value",
+        "lib",
+    ],
     &["bin"],
 ];
 

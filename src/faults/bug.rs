@@ -73,5 +73,9 @@ super::named! {
         ReplayHalfBatch = "replay-half-batch",
         /// A segment that a recovery replaces is unlinked before its successor is there.
         UnlinkBeforeReplace = "unlink-before-replace",
+        /// A compare-and-swap compares before it has the writer lock (invariant I15).
+        CompareUnlocked = "compare-unlocked",
+        /// An optimistic transaction is committed whatever has become of what it read.
+        SkipValidate = "skip-validate",
     }
 }

@@ -23,6 +23,7 @@ impl Engine {
     /// Makes a checkpoint of the last commit and returns its position.
     pub(crate) fn checkpoint(&self) -> Result<u64> {
         let half = self.writer()?;
+        half.lender.check()?;
         let _one = half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner);
         half.syncer.check()?;
         self.check_files(half)?;

@@ -25,6 +25,7 @@ mod recover;
 mod tables;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod turn;
 mod verify;
 mod wait;
 
@@ -37,6 +38,7 @@ pub use figures::Stats;
 pub(crate) use iterate::Walk;
 pub(crate) use read::Found;
 pub(crate) use tables::{CATALOGUE, DEFAULT_TABLE};
+pub(crate) use turn::{Loan, Turn};
 pub use verify::{Damage, Verification};
 
 use crate::cells::Cells;
@@ -88,11 +90,13 @@ struct WriterHalf {
     checkpoint_interval: u64,
     /// There is one writer.
     hold: Hold,
+    /// Whose code runs during a turn.
+    lender: turn::Lender,
 }
 
 /// The writer's state, under its mutex. All that a successor needs of it is in the live cells and the log.
 #[derive(Debug)]
-struct Writer {
+pub(crate) struct Writer {
     tail: Tail,
     counters: Counters,
     editor: Editor,

@@ -23,6 +23,7 @@ use super::hold::Hold;
 use super::locks::{PAUSE, alone, is_locked, lock, no_writer_is_up, same_kernel, wait_for};
 use super::plan::Plans;
 use super::recover::Recovered;
+use super::turn::Lender;
 use super::wait::{self, Bell};
 use super::{Engine, Writer, WriterHalf, clean};
 
@@ -75,6 +76,7 @@ impl Engine {
             durability: options.durability,
             checkpoint_interval: options.checkpoint_interval,
             hold,
+            lender: Lender::default(),
         });
         Ok(engine)
     }

@@ -35,10 +35,9 @@ impl Engine {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<u64> {
-        let half = self.writer()?;
-        let mut writer = half.lock();
-        self.prepare(half, &mut writer)?;
-        self.require_table(&mut writer, table)?;
+        let mut writer = self.turn()?;
+        let half = writer.half();
+        writer.require(table)?;
         let op = Op { table, key, value: Some(&[]) };
         let mut plan = self.or_lost(half, self.plan_single(&writer, &op))?;
         plan.size = record::size(key.len(), len);
@@ -54,7 +53,9 @@ impl Engine {
         let mut wipe =
             Wipe { log: &self.log, position: plan.position, size: plan.size, finished: false };
         reach(Point::AppendLent);
+        let loan = writer.lend();
         self.log.write(plan.position, header, key, fill)?;
+        drop(loan);
         self.check_mappings(half)?;
         wipe.finished = true;
         writer.tail = tail;
@@ -64,9 +65,6 @@ impl Engine {
         count(&mut counters, &plan, table, true);
         self.check_mappings(half)?;
         self.publish(&mut writer, counters);
-        let garbage = self.garbage_is_due(&writer);
-        drop(writer);
-        self.after_commit(half, tail.position, garbage, None)?;
-        Ok(tail.position)
+        writer.end(tail.position, None)
     }
 }

@@ -62,6 +62,7 @@ impl Engine {
         // In the order in which a checkpoint takes them.
         // In a forked child the locks may be those of a thread that is only in the parent.
         let half = self.writer().ok();
+        half.map_or(Ok(()), |half| half.lender.check())?;
         let _one =
             half.map(|half| half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner));
         let writer = half.map(WriterHalf::lock);
