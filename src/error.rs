@@ -113,6 +113,12 @@ pub enum Error {
         /// What has become of it.
         why: String,
     },
+    /// The writer lock was not to be had in the time that [`Options::lock_timeout`](crate::Options::lock_timeout) allows. Nothing
+    /// was committed.
+    Timeout {
+        /// The store.
+        path: PathBuf,
+    },
     /// What an optimistic transaction has read was changed by another commit before it was to be committed. Nothing was
     /// committed; read again, and try again.
     Conflict,
@@ -223,6 +229,9 @@ impl fmt::Display for Error {
             Error::Poisoned => f.write_str("an earlier sync failed; open the store again to write"),
             Error::Lost { file, why } => {
                 write!(f, "{} was lost while the store was open: {why}", file.display())
+            }
+            Error::Timeout { path } => {
+                write!(f, "others have kept the writer lock of {} for too long", path.display())
             }
             Error::Conflict => {
                 f.write_str("what the transaction has read was changed by another commit")

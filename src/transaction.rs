@@ -1,6 +1,7 @@
 //! A write transaction: reads and writes under the writer lock, committed together or not at all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::position::Position;
@@ -43,8 +44,11 @@ pub struct WriteTxn<'a> {
 
 impl<'a> WriteTxn<'a> {
     pub(crate) fn new(handle: &'a Arc<Handle>) -> Result<WriteTxn<'a>> {
-        let turn = handle.engine().turn()?;
-        Ok(WriteTxn { loan: turn.lend(), turn, handle, pending: Pending::default() })
+        Ok(WriteTxn::of(handle, handle.engine().turn()?))
+    }
+
+    fn of(handle: &'a Arc<Handle>, turn: Turn<'a>) -> WriteTxn<'a> {
+        WriteTxn { loan: turn.lend(), turn, handle, pending: Pending::default() }
     }
 
     /// The commit that the transaction starts from.
@@ -159,6 +163,18 @@ impl Store {
     /// [`Error::InTransaction`] on a thread that has one open, and those of [`Store::put`].
     pub fn write(&self) -> Result<WriteTxn<'_>> {
         WriteTxn::new(self.handle())
+    }
+
+    /// The same if nobody else has the writer lock, and None otherwise: waits for nothing.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn try_write(&self) -> Result<Option<WriteTxn<'_>>> {
+        match self.handle().engine().turn_within(Some(Duration::ZERO)) {
+            Ok(turn) => Ok(Some(WriteTxn::of(self.handle(), turn))),
+            Err(Error::Timeout { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs `work` in a write transaction, commits it if that returns `Ok`, and rolls back if it returns an error or panics.

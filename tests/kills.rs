@@ -244,7 +244,9 @@ fn nothing_is_lost_wherever_a_process_is_killed() {
     }
     let mut reached: HashSet<Point> = covered.iter().map(|(_, point, _)| *point).collect();
     reached.extend(FAILURES.into_iter().filter(|point| killed_after_a_failure(*point)));
-    let missed: Vec<_> = Point::ALL.iter().filter(|point| !reached.contains(point)).collect();
+    // It takes several writers to come to the others: tests/turns.rs.
+    let alone = Point::ALL.iter().filter(|point| !point.name().starts_with("turn."));
+    let missed: Vec<_> = alone.filter(|point| !reached.contains(point)).collect();
     assert!(missed.is_empty(), "never reached: {missed:?}");
     eprintln!("{kills} kills at {} points", reached.len());
 }

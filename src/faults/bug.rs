@@ -77,5 +77,9 @@ super::named! {
         CompareUnlocked = "compare-unlocked",
         /// An optimistic transaction is committed whatever has become of what it read.
         SkipValidate = "skip-validate",
+        /// A turn goes by what its handle knew after its own last one (invariant I16).
+        SkipCatchUp = "skip-catch-up",
+        /// A turn takes the cells that a killed writer left in the middle of its own for whole (invariant I16).
+        SkipTurnResume = "skip-turn-resume",
     }
 }

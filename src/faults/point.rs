@@ -211,5 +211,17 @@ super::named! {
         SealBegun = "seal.begun",
         /// The blocks after the end of the log are given back.
         SealReleased = "seal.released",
+        /// A turn of one of several writers has begun, and nothing has changed.
+        TurnBegun = "turn.begun",
+        /// The handle knows what others have committed.
+        TurnCaughtUp = "turn.caught-up",
+        /// What a killed writer left half done is finished or forgotten.
+        TurnTaken = "turn.taken",
+        /// All of the turn is done but for the word of it.
+        TurnEnding = "turn.ending",
+        /// The first of several writers has the store open, and keeps all others out still.
+        TurnOpened = "turn.opened",
+        /// A sync of what several have written is announced.
+        TurnSyncing = "turn.syncing",
     }
 }

@@ -140,6 +140,8 @@ impl Index {
 
     /// The checkpoint is durable: what it does not name, and was used before it, is free.
     pub(super) fn release(&self, allocator: &mut Allocator, captured: &Captured) -> Result<()> {
+        // Others have had turns since, and only they know what they have taken: all of it waits for the next checkpoint.
+        let Some(taken) = allocator.taken.take() else { return Ok(()) };
         let mut named = vec![0u64; (captured.watermark as usize).div_ceil(64)];
         let mut mark = |page: u32| {
             if let Some(word) = named.get_mut(page as usize / 64) {
@@ -149,7 +151,7 @@ impl Index {
         mark(0);
         captured.region.clone().for_each(&mut mark);
         // What was free at the capture is still, or has been taken since.
-        allocator.taken.take().into_iter().flatten().for_each(&mut mark);
+        taken.into_iter().for_each(&mut mark);
         allocator.free.iter().copied().for_each(&mut mark);
         for entry in captured.entries.iter().map(|word| Entry(*word)) {
             if entry.chained() {

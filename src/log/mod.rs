@@ -163,8 +163,8 @@ impl Log {
         Ok(numbers)
     }
 
-    /// Unlinks the segments from `number` on, the last one first, and forgets their mappings.
-    pub(crate) fn remove_from(&mut self, number: u64) -> Result<()> {
+    /// Unlinks the segments from `number` on, the last one first. Their mappings stay.
+    pub(crate) fn remove_from(&self, number: u64) -> Result<()> {
         for number in self.numbers()?.into_iter().rev().take_while(|n| *n >= number) {
             let name = name(number);
             self.disk
@@ -172,8 +172,12 @@ impl Log {
                 .map_err(|e| Error::io("remove", self.disk.root().join(&name), e))?;
             reach(Point::SealRemoved);
         }
-        self.segments.forget_from(number);
         Ok(())
+    }
+
+    /// A segment from `number` on is mapped.
+    pub(crate) fn maps_from(&self, number: u64) -> bool {
+        self.segments.iter().any(|segment| segment.number() >= number)
     }
 
     /// Forgets the mappings of segments from `number` on, whose files are about to be replaced.

@@ -74,6 +74,9 @@ impl Background {
 impl Engine {
     fn run_background(&self) {
         while self.background().is_some_and(Background::next) {
+            if self.writer.as_ref().is_some_and(|half| self.checkpoint_is_under_way(half)) {
+                continue;
+            }
             // A failure poisons the handle or leaves the last checkpoint in force; the next request tries again.
             let _ = self.checkpoint();
         }

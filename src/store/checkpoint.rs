@@ -25,6 +25,7 @@ impl Engine {
         let half = self.writer()?;
         half.lender.check()?;
         let _one = half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _others = self.lock_checkpoints(half)?;
         half.syncer.check()?;
         self.check_files(half)?;
         if self.cells.checkpoint() == self.cells.committed() && !half.lock().unfinished {
@@ -47,14 +48,14 @@ impl Engine {
         result.inspect_err(|error| self.poison_by(half, error))?;
         self.cells.set_checkpoint(counters.position);
         reach(Point::CheckpointSet);
-        half.lock().editor.release(&self.index, &captured)?;
+        self.claim(half, None)?.editor.release(&self.index, &captured)?;
         reach(Point::CheckpointReleased);
         Ok(counters.position)
     }
 
     /// Captures the directory at a quiet point: the log is durable up to its end, and the writer lock is held (invariant I6).
     fn capture(&self, half: &WriterHalf) -> Result<(Captured, Counters)> {
-        let mut writer = half.lock();
+        let mut writer = self.claim(half, None)?;
         if writer.unfinished {
             self.finish(&mut writer)?;
         }
@@ -101,12 +102,17 @@ impl Engine {
 
     /// True if pages that wait for a checkpoint are more than a sixth of those in use.
     pub(super) fn garbage_is_due(&self, writer: &super::Writer) -> bool {
-        writer.editor.garbage(&self.index) > MIN_GARBAGE.max(writer.editor.live() / 6)
+        // Who shares the store does not know what others have free.
+        let alone = self.writer.as_ref().is_some_and(|half| half.shared.is_none());
+        alone && writer.editor.garbage(&self.index) > MIN_GARBAGE.max(writer.editor.live() / 6)
     }
 
     fn request_checkpoint(&self, half: &WriterHalf) -> Result<()> {
         if half.background.is_running() {
             half.background.wake();
+            return Ok(());
+        }
+        if self.checkpoint_is_under_way(half) {
             return Ok(());
         }
         match self.checkpoint() {

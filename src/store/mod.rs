@@ -22,6 +22,7 @@ mod put_with;
 mod races;
 mod read;
 mod recover;
+mod shared;
 mod tables;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -90,6 +91,10 @@ struct WriterHalf {
     checkpoint_interval: u64,
     /// There is one writer.
     hold: Hold,
+    /// The locks of those who share the store, if this handle does.
+    shared: Option<shared::Shared>,
+    /// How long a write waits for its turn.
+    lock_timeout: Option<std::time::Duration>,
     /// Whose code runs during a turn.
     lender: turn::Lender,
 }
@@ -107,6 +112,8 @@ pub(crate) struct Writer {
     /// Ids of tables that are known to exist.
     tables: std::collections::HashSet<u32>,
     plans: plan::Plans,
+    /// The number that the turns of all who share the store had when this handle's last one ended.
+    turn: u64,
 }
 
 impl Engine {

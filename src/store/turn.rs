@@ -2,12 +2,15 @@
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
+use std::sync::TryLockError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::options::Durability;
 use crate::sys::sync::MutexGuard;
 
+use super::locks::PAUSE;
 use super::{Engine, Found, Op, Writer, WriterHalf};
 
 /// The writer's state, and nobody else's for as long as this lives.
@@ -16,16 +19,67 @@ pub(crate) struct Turn<'a> {
     engine: &'a Engine,
     half: &'a WriterHalf,
     writer: MutexGuard<'a, Writer>,
+    /// The lock of all writers that share the store is held as well.
+    shared: bool,
 }
 
 impl Engine {
     /// Waits for this handle's turn to write.
     pub(crate) fn turn(&self) -> Result<Turn<'_>> {
+        self.turn_within(self.writer()?.lock_timeout)
+    }
+
+    /// The same for at most so long; None waits as long as it takes.
+    pub(crate) fn turn_within(&self, timeout: Option<Duration>) -> Result<Turn<'_>> {
         let half = self.writer()?;
         half.lender.check()?;
-        let mut turn = Turn { engine: self, half, writer: half.lock() };
+        let mut turn = self.claim(half, timeout)?;
         self.prepare(half, &mut turn.writer)?;
         Ok(turn)
+    }
+
+    /// Takes the writer lock; if writers share the store, that of all of them, and brings this handle to where the others are.
+    pub(super) fn claim<'a>(
+        &'a self,
+        half: &'a WriterHalf,
+        timeout: Option<Duration>,
+    ) -> Result<Turn<'a>> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let writer = match deadline {
+            None => half.lock(),
+            Some(end) => self.before(end, || match half.state.try_lock() {
+                Ok(writer) => Ok(Some(writer)),
+                Err(TryLockError::Poisoned(writer)) => Ok(Some(writer.into_inner())),
+                Err(TryLockError::WouldBlock) => Ok(None),
+            })?,
+        };
+        let mut turn = Turn { engine: self, half, writer, shared: false };
+        if half.shared.is_some() {
+            self.enter(half, deadline)?;
+            turn.shared = true;
+            self.catch_up(half, &mut turn.writer)?;
+        }
+        Ok(turn)
+    }
+
+    /// Tries until it works or the time is over, and at least once.
+    pub(super) fn before<T>(
+        &self,
+        deadline: Instant,
+        mut attempt: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
+        let mut pause = Duration::from_micros(20);
+        loop {
+            if let Some(done) = attempt()? {
+                return Ok(done);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Timeout { path: self.path().to_path_buf() });
+            }
+            std::thread::sleep(pause.min(left));
+            pause = (2 * pause).min(PAUSE);
+        }
     }
 }
 
@@ -67,6 +121,14 @@ impl<'a> Turn<'a> {
         drop(self);
         engine.after_commit(half, committed, garbage, durability)?;
         Ok(committed)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if self.shared {
+            self.engine.leave(self.half, &mut self.writer);
+        }
     }
 }
 

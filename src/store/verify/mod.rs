@@ -25,7 +25,7 @@ use crate::log::Log;
 use crate::sys::Access;
 
 use super::locks::is_locked;
-use super::{Engine, WriterHalf, clean};
+use super::{Engine, clean};
 use log::Totals;
 use pages::Pages;
 use report::Findings;
@@ -65,7 +65,8 @@ impl Engine {
         half.map_or(Ok(()), |half| half.lender.check())?;
         let _one =
             half.map(|half| half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner));
-        let writer = half.map(WriterHalf::lock);
+        let _others = half.map(|half| self.lock_checkpoints(half)).transpose()?;
+        let writer = half.map(|half| self.claim(half, half.lock_timeout)).transpose()?;
         let clean = clean::read(self.cells.region()).is_some();
         let scope = Scope {
             engine: self,
@@ -135,8 +136,8 @@ impl Scope<'_> {
     }
 
     /// What a writer changes first of all.
-    fn marks(&self) -> (u64, u32, bool) {
+    fn marks(&self) -> (u64, u64, u32, bool) {
         let cells = &self.engine.cells;
-        (cells.committed(), cells.writer(), clean::read(cells.region()).is_some())
+        (cells.committed(), cells.turn(), cells.writer(), clean::read(cells.region()).is_some())
     }
 }
