@@ -162,9 +162,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a turn. One that left a batch half done, or that a panic ends, is left to the next as that of a killed process is.
+    /// Ends a turn. One that left a batch half done is left to the next as that of a killed process is.
     pub(super) fn leave(&self, half: &WriterHalf, writer: &mut Writer) {
-        if writer.turn % 2 == 1 && !writer.unfinished && !std::thread::panicking() {
+        if writer.turn % 2 == 1 && !writer.unfinished {
             if writer.tail.position != writer.counters.position {
                 // A value that was given up has begun a segment, where the log goes on.
                 let counters = writer.counters;
