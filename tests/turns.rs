@@ -371,8 +371,9 @@ fn points_seen(path: &Path) -> Vec<Point> {
     Point::ALL.iter().copied().filter(|point| seen.contains(point.name())).collect()
 }
 
-#[test]
-fn others_go_on_wherever_a_writer_is_killed() {
+/// Two writers go on all the time, and a third is killed at each point, the n-th time that it comes there; which points those
+/// are, and which it came to at all.
+fn kill_at_each_point(times: u64) -> (BTreeSet<&'static str>, Vec<Point>) {
     let dir = scratch();
     let (place, seen) = (dir.path().join("store"), dir.path().join("seen"));
     let store = options().open(&place).expect("a store");
@@ -383,38 +384,45 @@ fn others_go_on_wherever_a_writer_is_killed() {
     // Enough new keys for pages to split.
     let steps = 500;
     assert!(!was_killed(child(&place, &format!("2 {steps}")).env(SEEN, &seen)));
-    let (mut writers, mut kills, mut missed) = (3, 0, Vec::new());
-    let until = Instant::now() + long().unwrap_or(Duration::ZERO);
-    for round in 0.. {
-        for point in points_seen(&seen) {
-            let crash = format!("{}:{}", point.name(), 1 + round * 3);
-            let task = format!("{writers} {steps}");
-            writers += 1;
-            if was_killed(child(&place, &task).env(CRASH_AT, &crash)) {
-                kills += 1;
-            } else if round == 0 {
-                missed.push(point);
-            }
-            // Whoever comes first takes over; this handle has been open all along.
-            let own = 1000 + writers;
-            step(&store, own, 1).unwrap_or_else(|error| panic!("after {crash}: {error}"));
-            let told = catch_unwind(AssertUnwindSafe(|| look(&reader, &place, writers)));
-            told.unwrap_or_else(|_| panic!("killed at {crash}"));
-            if kills % 8 == 0 {
-                sound(&store);
-            }
+    let (mut writers, mut killed) = (3, BTreeSet::new());
+    let points = points_seen(&seen);
+    for point in &points {
+        let crash = format!("{}:{times}", point.name());
+        if was_killed(child(&place, &format!("{writers} {steps}")).env(CRASH_AT, &crash)) {
+            killed.insert(point.name());
         }
-        if Instant::now() > until {
-            break;
+        writers += 1;
+        // Whoever comes first takes over; this handle has been open all along.
+        let own = 1000 + writers;
+        step(&store, own, 1).unwrap_or_else(|error| panic!("after {crash}: {error}"));
+        let told = catch_unwind(AssertUnwindSafe(|| look(&reader, &place, writers)));
+        told.unwrap_or_else(|_| panic!("killed at {crash}"));
+        if writers % 8 == 0 {
+            sound(&store);
         }
     }
     sound(&store);
-    look(&reader, &place, writers);
-    eprintln!("{kills} kills at {} points; not come to: {missed:?}", points_seen(&seen).len());
-    let groups: BTreeSet<&str> =
-        points_seen(&seen).iter().filter_map(|point| point.name().split('.').next()).collect();
-    for group in ["append", "apply", "publish", "split", "segment", "checkpoint", "sync", "turn"] {
-        assert!(groups.contains(group), "never in {group}");
+    (killed, points)
+}
+
+#[test]
+fn others_go_on_wherever_a_writer_is_killed() {
+    let until = Instant::now() + long().unwrap_or(Duration::ZERO);
+    let (mut killed, mut kills) = (BTreeSet::new(), 0);
+    for round in 0.. {
+        let (more, points) = kill_at_each_point(1 + 5 * (round % 20));
+        kills += more.len();
+        killed.extend(more);
+        if Instant::now() > until {
+            let missed = points.iter().map(|point| point.name());
+            let missed: Vec<_> = missed.filter(|name| !killed.contains(name)).collect();
+            eprintln!("{kills} kills at {} points; not at {missed:?}", killed.len());
+            break;
+        }
+    }
+    let groups: BTreeSet<&str> = killed.iter().filter_map(|name| name.split('.').next()).collect();
+    for group in ["append", "apply", "publish", "segment", "checkpoint", "sync", "turn"] {
+        assert!(groups.contains(group), "never killed in {group}");
     }
     assert!(kills >= 40, "{kills} kills");
 }
