@@ -112,9 +112,9 @@ pub(crate) mod cell {
     /// A page that the directory is about to lead to (low half), and how many it leads to then (high half).
     pub(crate) const NEXT_PAGES: usize = BASE + 144;
     /// Turns of writers that share the store: even between turns, odd in one; what it was before, plus one, at each change.
-    pub(crate) const TURN: usize = BASE + 152;
+    pub(crate) const TURN: usize = BASE + 160;
     /// Nonzero while one of the writers that share the store syncs the log.
-    pub(crate) const SYNCING: usize = BASE + 160;
+    pub(crate) const SYNCING: usize = BASE + 168;
     /// Two sets of counters; the one whose position is `COMMITTED` counts.
     pub(crate) const COUNTERS: [usize; 2] = [BASE + 192, BASE + 256];
 }
