@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mapstone::sim::{Bug, CRASH_AT, Point, at_points, plant};
+use mapstone::sim::{Bug, CRASH_AT, Point, SimDisk, at_points, plant};
 use mapstone::{Durability, Error, Options, Snapshot, Store};
 
 const PLACE: &str = "MAPSTONE_TEST_PLACE";
@@ -265,9 +265,9 @@ fn compact_by_turns(one: &Store, two: &Store, mut n: u64) -> mapstone::Result<u6
         if done == [true, true] {
             return Ok(n);
         }
-        if n % 64 != 0 {
+        if !n.is_multiple_of(64) {
             n += 1;
-            step(if n % 2 == 0 { one } else { two }, 0, n)?;
+            step(if n.is_multiple_of(2) { one } else { two }, 0, n)?;
         }
     }
     panic!("compaction goes on for ever");
@@ -310,6 +310,63 @@ fn handles_that_share_a_store_compact_it_beside_each_other() -> mapstone::Result
     Ok(())
 }
 
+fn keys(store: &Store) -> mapstone::Result<BTreeSet<Vec<u8>>> {
+    store.snapshot()?.iter().map(|item| item.map(|(key, _)| key.to_vec())).collect()
+}
+
+#[test]
+fn what_one_handle_compacts_survives_a_power_cut_whoever_closes_last() -> mapstone::Result<()> {
+    for (seed, closed) in [(1, true), (2, false), (3, true), (4, false)] {
+        let disk = SimDisk::new(seed);
+        let (one, two) = (options().open_sim(&disk)?, options().open_sim(&disk)?);
+        for n in 1..1_000u64 {
+            step(if n % 2 == 0 { &one } else { &two }, 0, n)?;
+        }
+        for n in (0..KEYS).filter(|n| n % 50 != 0) {
+            one.delete(key(0, n))?;
+        }
+        two.sync()?;
+        let before = keys(&one)?;
+        assert!(one.compact(|_| true)?.freed > 0);
+        one.close()?;
+        if closed {
+            two.close()?;
+        }
+        let next = disk.power_cut();
+        let alone = Options::new().open_sim(&next)?;
+        assert_eq!(keys(&alone)?, before);
+        sound(&alone);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_backup_of_a_store_that_writers_share_is_whole() -> mapstone::Result<()> {
+    let dir = scratch();
+    let place = dir.path().join("store");
+    let (one, two) = (options().open(&place)?, options().open(&place)?);
+    let mut n = 0;
+    for round in 0..3 {
+        for _ in 0..700 {
+            n += 1;
+            step(if n % 2 == 0 { &one } else { &two }, 0, n)?;
+        }
+        if round == 1 {
+            two.compact(|_| true)?;
+        }
+        one.backup(dir.path().join("backup"))?;
+        step(&two, 1, round + 1)?;
+        let backup = Store::open_read_only(dir.path().join("backup"))?;
+        agrees(
+            &backup.snapshot()?,
+            &[(0, n), (1, round)].into(),
+            |who| if who == 0 { n } else { round },
+        );
+        sound(&backup);
+    }
+    Ok(())
+}
+
 #[test]
 fn who_shares_and_who_does_not_keep_each_other_out() -> mapstone::Result<()> {
     let dir = scratch();
@@ -320,6 +377,9 @@ fn who_shares_and_who_does_not_keep_each_other_out() -> mapstone::Result<()> {
     let one = options().open(&place)?;
     one.put("a", "1")?;
     assert!(matches!(Options::new().open(&place), Err(Error::Locked { .. })));
+    // An index is not built anew under the eyes of others.
+    let anew = options().rebuild_index(true).open(&place);
+    assert!(matches!(anew, Err(Error::Locked { .. })), "{anew:?}");
     std::fs::remove_file(place.join("lock")).expect("it is there");
     // The name is gone, and with it what keeps others out: then those who share notice.
     let alone = Options::new().open(&place)?;

@@ -29,10 +29,7 @@ impl Engine {
         let _others = self.lock_checkpoints(half)?;
         half.syncer.check()?;
         self.check_files(half)?;
-        // What a handle that is gone has changed without a commit nobody knows.
-        let unknown = half.shared.is_some();
-        let changed =
-            unknown || half.is_touched() || self.cells.checkpoint() != self.cells.committed();
+        let changed = half.is_touched() || self.cells.checkpoint() != self.cells.committed();
         if !changed && !half.lock().unfinished {
             return Ok(self.cells.checkpoint());
         }

@@ -271,6 +271,10 @@ impl Engine {
             return Ok(None);
         }
         let hold = Hold::new(Arc::clone(&file), fork).map_err(|e| Error::io("stat", &path, e))?;
+        if !alone && options.rebuild_index {
+            let pid = holder(&**disk, &*file);
+            return Err(Error::Locked { path: disk.root().to_path_buf(), pid });
+        }
         if !alone {
             return Engine::join(disk, options, hold);
         }
