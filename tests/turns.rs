@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -337,6 +337,42 @@ fn what_one_handle_compacts_survives_a_power_cut_whoever_closes_last() -> mapsto
         assert_eq!(keys(&alone)?, before);
         sound(&alone);
     }
+    Ok(())
+}
+
+/// Many keys come and nearly all go, and the store is compacted; blocks of the index before that and after it.
+fn blocks_of_a_sparse_index(shared: bool) -> mapstone::Result<[u64; 2]> {
+    let dir = scratch();
+    let place = dir.path().join("store");
+    let mut options = options();
+    options.shared_writer(shared).segment_size(1 << 16).checkpoint_interval(1 << 30);
+    let store = options.open(&place)?;
+    let blocks = || std::fs::metadata(place.join("index")).expect("it is there").blocks();
+    for delete in [false, true] {
+        let mut batch = store.batch();
+        for i in (0..24_000u32).filter(|i| !delete || i % 10 != 0) {
+            let key = i.to_le_bytes();
+            if delete {
+                batch.delete(key)?
+            } else {
+                batch.put(key, key)?
+            };
+        }
+        batch.commit()?;
+        store.checkpoint()?;
+    }
+    let before = blocks();
+    store.compact(|_| true)?;
+    sound(&store);
+    Ok([before, blocks()])
+}
+
+#[test]
+fn the_end_of_an_index_that_others_take_to_be_reserved_is_not_given_back() -> mapstone::Result<()> {
+    let [before, after] = blocks_of_a_sparse_index(false)?;
+    assert!(after < before, "alone: {after} of {before} blocks");
+    let [before, after] = blocks_of_a_sparse_index(true)?;
+    assert!(after >= before, "shared: {after} of {before} blocks");
     Ok(())
 }
 
