@@ -223,6 +223,8 @@ impl Engine {
     }
 
     /// Opens for writing beside others.
+    // Its frame holds several engines, and whoever opens alone may have a small stack.
+    #[inline(never)]
     pub(super) fn open_shared(
         disk: Arc<dyn Disk>,
         options: &Options,
