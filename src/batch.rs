@@ -77,8 +77,7 @@ impl Batch {
         key: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<&mut Batch> {
-        let table = self.own(table)?;
-        self.push(table, key.as_ref(), Some(value.as_ref()))
+        self.push(table.of(&self.handle)?, key.as_ref(), Some(value.as_ref()))
     }
 
     /// Adds a delete from a named table.
@@ -86,16 +85,7 @@ impl Batch {
     /// # Errors
     /// As [`Batch::delete`], and [`Error::InvalidOption`] for a table of another store's handle.
     pub fn delete_in(&mut self, table: &Table, key: impl AsRef<[u8]>) -> Result<&mut Batch> {
-        let table = self.own(table)?;
-        self.push(table, key.as_ref(), None)
-    }
-
-    fn own(&self, table: &Table) -> Result<u32> {
-        if Arc::ptr_eq(table.handle(), &self.handle) {
-            return Ok(table.id());
-        }
-        let why = "the table belongs to another handle".into();
-        Err(Error::InvalidOption { option: "table", why })
+        self.push(table.of(&self.handle)?, key.as_ref(), None)
     }
 
     fn push(&mut self, table: u32, key: &[u8], value: Option<&[u8]>) -> Result<&mut Batch> {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::checkpoint::Newest;
 use crate::format::directory::Cell;
-use crate::format::meta::{Counters, SPLITTING, SYNC_FAILED, cell, checked, number_in};
+use crate::format::meta::{Counters, SHARED, SPLITTING, SYNC_FAILED, cell, checked, number_in};
 use crate::sys::Region;
 use crate::sys::sync::{AtomicU64, fence};
 
@@ -215,8 +215,45 @@ impl Cells {
         self.word(cell::WRITER).load(Acquire) as u32
     }
 
+    /// The one writer, 0 for none.
     pub(crate) fn set_writer(&self, process: u32) {
-        self.word(cell::WRITER).store(u64::from(process), Release);
+        self.set_writer_word(process.into());
+    }
+
+    /// One of those who share the store.
+    pub(crate) fn set_shared_writer(&self, process: u32) {
+        self.set_writer_word(u64::from(process) | SHARED);
+    }
+
+    pub(crate) fn writer_word(&self) -> u64 {
+        self.word(cell::WRITER).load(Acquire)
+    }
+
+    pub(crate) fn set_writer_word(&self, word: u64) {
+        self.word(cell::WRITER).store(word, Release);
+    }
+
+    /// The store is one that writers share.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.writer_word() & SHARED != 0
+    }
+
+    /// The number of the turn: odd while one lasts, or if it never ended.
+    pub(crate) fn turn(&self) -> u64 {
+        self.word(cell::TURN).load(Acquire)
+    }
+
+    pub(crate) fn set_turn(&self, number: u64) {
+        self.word(cell::TURN).store(number, Release);
+    }
+
+    /// A sync of the log by one of those who share the store is under way, or never ended.
+    pub(crate) fn syncing(&self) -> bool {
+        self.word(cell::SYNCING).load(Acquire) != 0
+    }
+
+    pub(crate) fn set_syncing(&self, syncing: bool) {
+        self.word(cell::SYNCING).store(u64::from(syncing), Release);
     }
 
     pub(crate) fn suspect(&self) -> bool {

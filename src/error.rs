@@ -133,6 +133,18 @@ pub enum Error {
         /// What has become of it.
         why: String,
     },
+    /// The writer lock was not to be had in the time that [`Options::lock_timeout`](crate::Options::lock_timeout) allows. Nothing
+    /// was committed.
+    Timeout {
+        /// The store.
+        path: PathBuf,
+    },
+    /// What an optimistic transaction has read was changed by another commit before it was to be committed. Nothing was
+    /// committed; read again, and try again.
+    Conflict,
+    /// This thread has a write transaction of this handle open, or runs in a closure under the writer lock, and was to wait for
+    /// that to end. Write through the transaction.
+    InTransaction,
     /// The handle was opened before a `fork` and is used to write in the child.
     Forked,
     /// The bytes of a value cannot be seen as the type that was asked for.
@@ -248,6 +260,15 @@ impl fmt::Display for Error {
             Error::Poisoned => f.write_str("an earlier sync failed; open the store again to write"),
             Error::Lost { file, why } => {
                 write!(f, "{} was lost while the store was open: {why}", file.display())
+            }
+            Error::Timeout { path } => {
+                write!(f, "others have kept the writer lock of {} for too long", path.display())
+            }
+            Error::Conflict => {
+                f.write_str("what the transaction has read was changed by another commit")
+            }
+            Error::InTransaction => {
+                f.write_str("this thread has a write transaction open; write through that")
             }
             Error::Forked => {
                 f.write_str("the store was opened before a fork by the parent process")

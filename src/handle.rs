@@ -141,12 +141,17 @@ impl Store {
     }
 
     #[inline]
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    #[inline]
     pub(crate) fn engine(&self) -> &Engine {
         self.handle.engine()
     }
 
     #[inline]
-    fn keyspace(&self) -> Keyspace<'_> {
+    pub(crate) fn keyspace(&self) -> Keyspace<'_> {
         Keyspace { engine: self.engine(), table: DEFAULT_TABLE }
     }
 

@@ -33,6 +33,8 @@ compile_error!("mapstone needs a little-endian 64-bit target: its files are mapp
 compile_error!("mapstone needs a Unix: shared mappings, msync and flock");
 
 #[forbid(unsafe_code)]
+mod atomic;
+#[forbid(unsafe_code)]
 mod backup;
 #[forbid(unsafe_code)]
 mod batch;
@@ -55,7 +57,11 @@ mod keyspace;
 #[forbid(unsafe_code)]
 mod log;
 #[forbid(unsafe_code)]
+mod optimistic;
+#[forbid(unsafe_code)]
 mod options;
+#[forbid(unsafe_code)]
+mod pending;
 #[forbid(unsafe_code)]
 mod repair;
 #[forbid(unsafe_code)]
@@ -65,6 +71,8 @@ mod store;
 mod sys;
 #[forbid(unsafe_code)]
 mod table;
+#[forbid(unsafe_code)]
+mod transaction;
 #[forbid(unsafe_code)]
 mod usage;
 #[forbid(unsafe_code)]
@@ -83,6 +91,7 @@ pub use batch::Batch;
 pub use error::{Error, Result};
 pub use format::position::Position;
 pub use handle::Store;
+pub use optimistic::OptimisticTxn;
 pub use options::{BackupOptions, Durability, Options};
 pub use snapshot::{Iter, Snapshot};
 pub use store::{
@@ -90,6 +99,7 @@ pub use store::{
     Verification,
 };
 pub use table::Table;
+pub use transaction::WriteTxn;
 pub use value::Value;
 
 /// The README's programs are compiled and run by the tests.

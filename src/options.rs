@@ -1,5 +1,7 @@
 //! How a store is opened: the choices, and whether they can be honoured.
 
+use std::time::Duration;
+
 use crate::error::{Error, Result};
 use crate::format::meta::{MAX_SEGMENT, MIN_SEGMENT};
 
@@ -55,6 +57,8 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) create_new: bool,
     pub(crate) background: bool,
+    pub(crate) shared_writer: bool,
+    pub(crate) lock_timeout: Option<Duration>,
     pub(crate) force_file_system: bool,
     pub(crate) compaction: Option<u8>,
     pub(crate) sigbus_guard: bool,
@@ -82,6 +86,8 @@ impl Options {
             create: true,
             create_new: false,
             background: true,
+            shared_writer: false,
+            lock_timeout: None,
             force_file_system: false,
             compaction: Some(40),
             sigbus_guard: false,
@@ -134,6 +140,36 @@ impl Options {
     /// Make checkpoints and compact on a thread of their own. Default true; with false the commit that passes the interval makes one.
     pub fn background(&mut self, background: bool) -> &mut Options {
         self.background = background;
+        self
+    }
+
+    /// Share writing with other processes, and other handles of this one, that open the store with this option. Default false:
+    /// one handle writes, for as long as it is open.
+    ///
+    /// Each commit, each transaction takes the writer lock for itself: a *turn*. Any number of handles may be open; none needs
+    /// the others to be alive. When one is killed in the middle of its turn the next turn, of any handle, finishes or forgets
+    /// what was half done, and nobody opens anything again. While such handles are open a writer without this option is
+    /// [`Error::Locked`], and the other way round. Who reads notices nothing.
+    ///
+    /// A turn costs two system calls (`flock`, to lock and to unlock) beside what a commit costs anyway, and a look at the live
+    /// cells if another handle had a turn since. Who waits sleeps in the kernel. A sync makes durable what all handles have
+    /// committed, whoever it was; only one handle syncs at a time, and those who wait for it share it. Checkpoints are made by
+    /// whoever passes the interval, one at a time. The handle that is closed last leaves the store clean.
+    ///
+    /// Any of them may compact, in the background or by [`Store::compact`](crate::Store::compact), one step at a time whoever takes it; the steps that
+    /// change something are turns. The file `index` does not become shorter while the store is shared.
+    ///
+    /// A thread that has a transaction of one handle open and writes through another handle waits for itself:
+    /// [`lock_timeout`](Options::lock_timeout) ends that.
+    pub fn shared_writer(&mut self, shared: bool) -> &mut Options {
+        self.shared_writer = shared;
+        self
+    }
+
+    /// How long a write, or opening with [`shared_writer`](Options::shared_writer), waits for the writer lock before it fails with
+    /// [`Error::Timeout`]. Default: as long as it takes. Zero tries once.
+    pub fn lock_timeout(&mut self, timeout: Duration) -> &mut Options {
+        self.lock_timeout = Some(timeout);
         self
     }
 

@@ -65,7 +65,7 @@ impl Snapshot {
     }
 
     #[inline]
-    fn reader(&self) -> Reader<'_> {
+    pub(crate) fn reader(&self) -> Reader<'_> {
         self.at.handle.engine().reader(&self.pin)
     }
 

@@ -33,20 +33,22 @@ impl Table {
         Table { handle, id, name: name.into() }
     }
 
-    pub(crate) fn handle(&self) -> &Arc<Handle> {
-        &self.handle
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.id
+    /// The table's number, if it is one of this handle.
+    pub(crate) fn of(&self, handle: &Arc<Handle>) -> Result<u32> {
+        if Arc::ptr_eq(&self.handle, handle) {
+            return Ok(self.id);
+        }
+        let why = "the table belongs to another handle".into();
+        Err(Error::InvalidOption { option: "table", why })
     }
 
     #[inline]
-    fn keyspace(&self) -> Keyspace<'_> {
+    pub(crate) fn keyspace(&self) -> Keyspace<'_> {
         Keyspace { engine: self.handle.engine(), table: self.id }
     }
 
-    fn named<T>(&self, result: Result<T>) -> Result<T> {
+    /// The engine knows tables by number.
+    pub(crate) fn named<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|error| match error {
             Error::NoSuchTable { .. } => Error::NoSuchTable { name: self.name.to_string() },
             other => other,

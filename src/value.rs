@@ -39,7 +39,13 @@ impl<'a> Value<'a> {
     /// A value whose memory somebody else keeps.
     #[inline]
     pub(crate) fn of(record: Record<'a>) -> Value<'a> {
-        Value::new(Pinned::borrowed(record.value()))
+        Value::borrowed(record.value())
+    }
+
+    /// The same of bytes.
+    #[inline]
+    pub(crate) fn borrowed(bytes: &'a [u8]) -> Value<'a> {
+        Value::new(Pinned::borrowed(bytes))
     }
 
     /// The bytes.

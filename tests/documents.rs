@@ -31,7 +31,7 @@ fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
 
 #[test]
 fn every_crash_point_and_every_planted_bug_has_its_place() {
-    let text = read("docs/crash-consistency.md");
+    let text = ["docs/crash-consistency.md", "docs/concurrency.md"].map(read).join("\n");
     let quoted = quoted(&text);
     for bug in Bug::ALL {
         assert!(quoted.contains(bug.name()), "planted bug {}", bug.name());
@@ -51,7 +51,9 @@ fn tests_that_documents_name_exist() {
     }
     let code: String =
         paths.iter().map(|path| fs::read_to_string(path).expect("a source")).collect();
-    for document in ["docs/crash-consistency.md", "docs/design.md", "docs/misuse.md"] {
+    for document in
+        ["docs/concurrency.md", "docs/crash-consistency.md", "docs/design.md", "docs/misuse.md"]
+    {
         let text = read(document);
         let tests = quoted(&text).into_iter().filter(|word| {
             let plain =

@@ -16,7 +16,21 @@ const LAYERS: &[&[&str]] = &[
     &["index"],
     &["options"],
     &["store"],
-    &["backup", "batch", "handle", "keyspace", "repair", "snapshot", "table", "value", "lib"],
+    &[
+        "atomic",
+        "backup",
+        "batch",
+        "handle",
+        "keyspace",
+        "optimistic",
+        "pending",
+        "repair",
+        "snapshot",
+        "table",
+        "transaction",
+        "value",
+        "lib",
+    ],
     &["bin"],
 ];
 

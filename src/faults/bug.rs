@@ -97,5 +97,13 @@ super::named! {
         BackupUnverified = "backup-unverified",
         /// The index of a backup leads on to what the store has compacted away.
         BackupUnswept = "backup-unswept",
+        /// A compare-and-swap compares before it has the writer lock (invariant I20).
+        CompareUnlocked = "compare-unlocked",
+        /// An optimistic transaction is committed whatever has become of what it read.
+        SkipValidate = "skip-validate",
+        /// A turn goes by what its handle knew after its own last one (invariant I21).
+        SkipCatchUp = "skip-catch-up",
+        /// A turn takes the cells that a killed writer left in the middle of its own for whole (invariant I21).
+        SkipTurnResume = "skip-turn-resume",
     }
 }

@@ -286,5 +286,18 @@ super::named! {
         RebuildNamed = "rebuild.named",
         /// The new index has its checkpoint, and is to be recovered.
         RebuildWritten = "rebuild.written",
+
+        /// A turn of one of several writers has begun, and nothing has changed.
+        TurnBegun = "turn.begun",
+        /// The handle knows what others have committed.
+        TurnCaughtUp = "turn.caught-up",
+        /// What a killed writer left half done is finished or forgotten.
+        TurnTaken = "turn.taken",
+        /// All of the turn is done but for the word of it.
+        TurnEnding = "turn.ending",
+        /// The first of several writers has the store open, and keeps all others out still.
+        TurnOpened = "turn.opened",
+        /// A sync of what several have written is announced.
+        TurnSyncing = "turn.syncing",
     }
 }

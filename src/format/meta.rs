@@ -115,12 +115,19 @@ pub(crate) mod cell {
     pub(crate) const NEXT_PAGES: usize = BASE + 144;
     /// The commit up to which the words of `usage` have been brought.
     pub(crate) const COUNTED: usize = BASE + 152;
+    /// Turns of writers that share the store: even between turns, odd in one; what it was before, plus one, at each change.
+    pub(crate) const TURN: usize = BASE + 160;
+    /// Nonzero while one of the writers that share the store syncs the log.
+    pub(crate) const SYNCING: usize = BASE + 168;
     /// Two sets of counters; the one whose position is `COMMITTED` counts.
     pub(crate) const COUNTERS: [usize; 2] = [BASE + 192, BASE + 256];
 }
 
 /// What `SUSPECT` holds after a failed sync, until a recovery has made everything durable.
 pub(crate) const SYNC_FAILED: u64 = 2;
+
+/// The mark in the high half of `WRITER`: the writer is one of several that share the store.
+pub(crate) const SHARED: u64 = 1 << 32;
 
 /// The mark in the high half of `SPLIT_TO`.
 pub(crate) const SPLITTING: u64 = 1 << 32;

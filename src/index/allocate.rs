@@ -174,8 +174,16 @@ impl Index {
         Ok(captured)
     }
 
-    /// The checkpoint is durable: what it does not name, and was used before it, is free.
-    pub(super) fn release(&self, allocator: &mut Allocator, captured: &Captured) -> Result<()> {
+    /// The checkpoint is durable: what it does not name, and was used before it, is free. The end of the file is given back only if
+    /// this handle writes `alone`: others know it as reserved.
+    pub(super) fn release(
+        &self,
+        allocator: &mut Allocator,
+        captured: &Captured,
+        alone: bool,
+    ) -> Result<()> {
+        // Others have had turns since, and only they know what they have taken: all of it waits for the next checkpoint.
+        let Some(taken) = allocator.taken.take() else { return Ok(()) };
         let mut named = vec![0u64; (captured.watermark as usize).div_ceil(64)];
         let mut mark = |page: u32| {
             if let Some(word) = named.get_mut(page as usize / 64) {
@@ -185,7 +193,7 @@ impl Index {
         mark(0);
         captured.region.clone().for_each(&mut mark);
         // What was free at the capture is still, or has been taken since.
-        allocator.taken.take().into_iter().flatten().for_each(&mut mark);
+        taken.into_iter().for_each(&mut mark);
         allocator.free.iter().copied().for_each(&mut mark);
         for entry in captured.entries.iter().map(|word| Entry(*word)) {
             if entry.chained() {
@@ -198,7 +206,7 @@ impl Index {
         }
         let free = |page: &u32| named[*page as usize / 64] & 1 << (page % 64) == 0;
         allocator.free.extend((0..captured.watermark).rev().filter(free));
-        self.trim(allocator)
+        if alone { self.trim(allocator) } else { Ok(()) }
     }
 
     /// The page after all that a checkpoint names.

@@ -55,8 +55,13 @@ impl Editor {
         index.capture(&mut self.allocator)
     }
 
-    pub(crate) fn release(&mut self, index: &Index, captured: &Captured) -> Result<()> {
-        index.release(&mut self.allocator, captured)
+    pub(crate) fn release(
+        &mut self,
+        index: &Index,
+        captured: &Captured,
+        alone: bool,
+    ) -> Result<()> {
+        index.release(&mut self.allocator, captured, alone)
     }
 
     /// The slot that `place` is.

@@ -132,13 +132,12 @@ impl Log {
         Ok(numbers)
     }
 
-    /// Unlinks the segments from `number` on, the last one first, and forgets their mappings.
-    pub(crate) fn remove_from(&mut self, number: u64) -> Result<()> {
+    /// Unlinks the segments from `number` on, the last one first. Their mappings stay.
+    pub(crate) fn remove_from(&self, number: u64) -> Result<()> {
         for number in self.numbers()?.into_iter().rev().take_while(|n| *n >= number) {
             self.remove(number)?;
             reach(Point::SealRemoved);
         }
-        self.segments.forget_from(number);
         Ok(())
     }
 
@@ -165,11 +164,22 @@ impl Log {
         if self.access == Access::Write || self.mapped.fetch_add(1, Relaxed) % OFTEN != OFTEN - 1 {
             return Ok(());
         }
+        self.let_go()
+    }
+
+    /// Lets go of segments that another process has removed. No segment may be begun meanwhile through this handle.
+    pub(crate) fn let_go(&self) -> Result<()> {
         let numbers = self.numbers()?;
         let is_gone = |number: u64| numbers.binary_search(&number).is_err();
         self.segments.take_away_all(is_gone, &self.gone);
         self.collect();
         Ok(())
+    }
+
+    /// A segment from `number` on is mapped.
+    pub(crate) fn maps_from(&self, number: u64) -> bool {
+        let pin = Pin::new();
+        self.segments.iter(&pin).any(|segment| segment.number() >= number)
     }
 
     /// Forgets the mappings of segments from `number` on, whose files are about to be replaced.

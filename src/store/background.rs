@@ -117,10 +117,16 @@ impl Engine {
             match work {
                 Work::Stop => return,
                 // A failure poisons the handle or leaves the last checkpoint in force; the next request tries again.
+                Work::Checkpoint if self.is_another_at_a_checkpoint() => {}
                 Work::Checkpoint => drop(self.checkpoint()),
                 Work::Compact => patience = self.compact_a_bit(),
             }
         }
+    }
+
+    /// Another handle that shares the store makes the checkpoint that is due.
+    fn is_another_at_a_checkpoint(&self) -> bool {
+        self.writer.as_ref().is_some_and(|half| self.checkpoint_is_under_way(half))
     }
 
     /// One step of compaction; says when to take the next one, None for not before something happens.

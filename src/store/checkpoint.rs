@@ -26,7 +26,9 @@ impl Engine {
     /// Makes a checkpoint of the last commit and returns its position.
     pub(crate) fn checkpoint(&self) -> Result<u64> {
         let half = self.writer()?;
+        half.lender.check()?;
         let _one = half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _others = self.lock_checkpoints(half)?;
         half.syncer.check()?;
         self.check_files(half)?;
         let changed = half.is_touched() || self.cells.checkpoint() != self.cells.committed();
@@ -55,7 +57,7 @@ impl Engine {
         self.sync_index(half)?;
         reach(Point::CheckpointIndexed);
         if planted(Bug::LateDirectory) {
-            captured = half.lock().editor.capture(&self.index)?;
+            captured = self.claim(half, None)?.editor.capture(&self.index)?;
         }
         let newest = self.cells.newest_checkpoint();
         let rows = rows.as_flattened();
@@ -65,14 +67,14 @@ impl Engine {
         self.cells.set_checkpoint(written);
         half.durable_sequence.store(captured.sequence, Relaxed);
         reach(Point::CheckpointSet);
-        half.lock().editor.release(&self.index, &captured)?;
+        self.claim(half, None)?.editor.release(&self.index, &captured, half.shared.is_none())?;
         reach(Point::CheckpointReleased);
         Ok(())
     }
 
     /// Captures the directory at a quiet point: the log is durable up to its end, and the writer lock is held (invariant I6).
     fn capture(&self, half: &WriterHalf) -> Result<(Captured, Counters, Vec<SegmentRow>)> {
-        let mut writer = half.lock();
+        let mut writer = self.claim(half, None)?;
         if writer.unfinished {
             self.finish(&mut writer)?;
         }
@@ -121,12 +123,17 @@ impl Engine {
 
     /// True if pages that wait for a checkpoint are more than a sixth of those in use.
     pub(super) fn garbage_is_due(&self, writer: &super::Writer) -> bool {
-        writer.editor.garbage(&self.index) > MIN_GARBAGE.max(writer.editor.live() / 6)
+        // Who shares the store does not know what others have free.
+        let alone = self.writer.as_ref().is_some_and(|half| half.shared.is_none());
+        alone && writer.editor.garbage(&self.index) > MIN_GARBAGE.max(writer.editor.live() / 6)
     }
 
     fn request_checkpoint(&self, half: &WriterHalf) -> Result<()> {
         if half.background.is_running() {
             half.background.wake();
+            return Ok(());
+        }
+        if self.checkpoint_is_under_way(half) {
             return Ok(());
         }
         match self.checkpoint() {

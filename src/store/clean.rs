@@ -104,7 +104,11 @@ impl Engine {
         };
         half.background.stop();
         reach(Point::CloseBegun);
-        let clean = half.lock().clean;
+        if half.shared.is_some() && !self.is_last(half)? {
+            // The others go on; what this one has committed is durable when it is gone.
+            return self.sync().map(drop);
+        }
+        let clean = self.claim(half, None)?.clean;
         if clean && !half.syncer.poisoned() {
             self.cells.set_writer(0);
             return Ok(());
@@ -112,7 +116,7 @@ impl Engine {
         let newest = self.checkpoint()?;
         let mended = mend(&*self.disk, &self.superblock.id, newest);
         mended.inspect_err(|error| self.poison_by(half, error))?;
-        let writer = half.lock();
+        let writer = self.claim(half, None)?;
         // The free pages that a checkpoint has made known are forgotten, but nothing has changed since it was captured,
         // except pages written for splits by nobody: the index is as synced.
         self.sync_index(half)?;

@@ -14,27 +14,14 @@ use super::{CATALOGUE, DEFAULT_TABLE, Engine, Op, Reader, Writer, WriterHalf};
 impl Engine {
     /// Commits `ops` as one batch and returns the position at which they are visible.
     pub(crate) fn commit(&self, ops: &[Op<'_>], durability: Option<Durability>) -> Result<u64> {
-        let half = self.writer()?;
-        let mut writer = half.lock();
-        self.prepare(half, &mut writer)?;
-        let committed = self.commit_locked(&mut writer, ops)?;
-        let garbage = self.garbage_is_due(&writer);
-        drop(writer);
-        self.after_commit(half, committed, garbage, durability)?;
-        Ok(committed)
+        self.turn()?.commit(ops, durability)
     }
 
     /// Deletes one key; false if it had no value.
     pub(crate) fn delete(&self, table: u32, key: &[u8]) -> Result<bool> {
-        let half = self.writer()?;
-        let mut writer = half.lock();
-        self.prepare(half, &mut writer)?;
-        let before = writer.counters.position;
-        let ops = [Op { table, key, value: None }];
-        let committed = self.commit_locked(&mut writer, &ops)?;
-        drop(writer);
-        self.after_commit(half, committed, false, None)?;
-        Ok(committed != before)
+        let turn = self.turn()?;
+        let before = turn.position();
+        Ok(turn.commit(&[Op { table, key, value: None }], None)? != before)
     }
 
     /// Waits for durability if asked to, and has a checkpoint made if one is due.

@@ -71,25 +71,31 @@ impl Engine {
         }
         *busy = true;
         drop(busy);
-        let goal = self.cells.committed();
-        reach(Point::SyncBegun);
-        let mut result = self.log.sync(self.cells.durable(), goal);
-        reach(Point::SyncReturned);
-        match &result {
-            Ok(()) => {
-                // The sync of a lost page succeeds.
-                result = self.check_mappings(half);
-                if result.is_ok() {
-                    self.cells.set_durable(goal);
-                }
-            }
-            Err(_) if planted(Bug::RetryAfterEio) => {}
-            Err(_) => self.poison(half),
-        }
+        let result = self.sync_log(half);
         reach(Point::SyncNoted);
         *syncer.lock() = false;
         syncer.done.notify_all();
         result
+    }
+
+    /// Syncs all that is committed, by whichever handle.
+    fn sync_log(&self, half: &WriterHalf) -> Result<()> {
+        let others = self.lock_syncs(half)?;
+        let goal = self.cells.committed();
+        reach(Point::SyncBegun);
+        let synced = self.log.sync(self.cells.durable(), goal);
+        reach(Point::SyncReturned);
+        if synced.is_err() && !planted(Bug::RetryAfterEio) {
+            self.poison(half);
+        }
+        synced?;
+        // The sync of a lost page succeeds.
+        self.check_mappings(half)?;
+        self.cells.set_durable(goal);
+        if others.is_some() {
+            self.cells.set_syncing(false);
+        }
+        Ok(())
     }
 
     /// A sync has failed: this handle writes no more, and the next open trusts only what has a checksum.

@@ -65,7 +65,11 @@ impl Drop for Hold {
         if self.is_child() {
             return;
         }
-        held().retain(|other| *other != self.identity);
+        let mut held = held();
+        if let Some(at) = held.iter().position(|other| *other == self.identity) {
+            held.swap_remove(at);
+        }
+        drop(held);
         // To close is not enough while a forked child has the same descriptors. What fails here is undone by closing.
         if let Some(up) = &self.up {
             let _ = up.unlock();

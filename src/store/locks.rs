@@ -16,7 +16,7 @@ use super::hold::is_ours;
 /// How long to wait for those who hold a lock only for the moment in which they look.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// How long to wait for the rest of a writer that is dying.
-const DYING: Duration = Duration::from_secs(2);
+pub(super) const DYING: Duration = Duration::from_secs(2);
 /// How long to wait before looking again.
 pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
@@ -54,16 +54,22 @@ fn within(patience: Duration, mut attempt: impl FnMut() -> Result<bool>) -> Resu
     Ok(true)
 }
 
-/// The process that the live cells name as the writer.
-pub(super) fn holder(disk: &dyn Disk, lock: &dyn File) -> Option<u32> {
+/// The live cells, seen from outside, and the present life.
+pub(super) fn cells(disk: &dyn Disk) -> Option<(Cells, u64)> {
     let meta = disk.open(META, Access::Read).ok()?;
     let len = usize::try_from(BYTES).ok()?;
     if meta.len().ok()? < BYTES {
         return None;
     }
-    let cells = Cells::new(meta.map(0, len, Access::Read).ok()?);
+    let life = disk.life(&*meta).ok()?;
+    Some((Cells::new(meta.map(0, len, Access::Read).ok()?), life))
+}
+
+/// The process that the live cells name as the writer.
+pub(super) fn holder(disk: &dyn Disk, lock: &dyn File) -> Option<u32> {
+    let (cells, life) = cells(disk)?;
     // Before this boot it was a process that is long gone; another mount of the file system makes no difference.
-    let present = disk.life(&*meta).is_ok_and(|life| same_kernel(life, cells.life()));
+    let present = same_kernel(life, cells.life());
     let pid = Some(cells.writer()).filter(|pid| *pid != 0 && present)?;
     // A number that is ours while we do not hold the lock was given in another container.
     (pid != process_id() || is_ours(lock)).then_some(pid)

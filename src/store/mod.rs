@@ -30,11 +30,13 @@ mod recover;
 mod removed;
 mod salvage;
 mod segments;
+mod shared;
 mod space;
 mod span;
 mod tables;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod turn;
 mod verify;
 mod wait;
 
@@ -58,6 +60,7 @@ pub(crate) use salvage::{Damaged, Item};
 pub use salvage::{Extent, LostKey, Salvage};
 pub use segments::SegmentStats;
 pub(crate) use tables::{CATALOGUE, DEFAULT_TABLE};
+pub(crate) use turn::{Loan, Turn};
 pub use verify::{Damage, Verification};
 
 use crate::cells::Cells;
@@ -124,11 +127,17 @@ struct WriterHalf {
     checkpoint_interval: u64,
     /// There is one writer.
     hold: Hold,
+    /// The locks of those who share the store, if this handle does.
+    shared: Option<shared::Shared>,
+    /// How long a write waits for its turn.
+    lock_timeout: Option<std::time::Duration>,
+    /// Whose code runs during a turn.
+    lender: turn::Lender,
 }
 
 /// The writer's state, under its mutex. All that a successor needs of it is in the live cells and the log.
 #[derive(Debug)]
-struct Writer {
+pub(crate) struct Writer {
     tail: Tail,
     counters: Counters,
     editor: Editor,
@@ -141,6 +150,8 @@ struct Writer {
     /// Ids of tables that are known to exist.
     tables: std::collections::HashSet<u32>,
     plans: plan::Plans,
+    /// The number that the turns of all who share the store had when this handle's last one ended.
+    turn: u64,
 }
 
 impl Engine {

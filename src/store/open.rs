@@ -15,7 +15,7 @@ use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Options;
 use crate::sys::sync::{AtomicU64, Mutex};
-use crate::sys::{Access, Disk, ForkGuard, LockKind, Pin, losses, process_id};
+use crate::sys::{Access, Disk, ForkGuard, LockKind, Pin, losses};
 
 use super::background::Background;
 use super::create::{LOCK, META, create};
@@ -29,6 +29,7 @@ use super::progress::Watch;
 use super::rebuild::rebuild;
 use super::recover::Recovered;
 use super::space::open_usage;
+use super::turn::Lender;
 use super::wait::{self, Bell};
 use super::{Engine, Writer, WriterHalf, clean, hasher};
 
@@ -45,6 +46,9 @@ impl Engine {
         options: &Options,
         watch: Watch<'_>,
     ) -> Result<Engine> {
+        if options.shared_writer {
+            return Engine::open_shared(disk, options, watch);
+        }
         let fork = ForkGuard::new().map_err(|e| Error::io("map", "anonymous memory", e))?;
         let exists = is_there(&*disk, options)?;
         check_coherent(&*disk, options)?;
@@ -52,10 +56,20 @@ impl Engine {
             disk.make_dir("").map_err(|e| Error::io("create", disk.root(), e))?;
         }
         let lock = lock(&*disk)?;
-        reach(Point::OpenLocked);
-        no_writer_is_up(&*disk, &*lock)?;
         let hold =
             Hold::new(lock, fork).map_err(|e| Error::io("stat", disk.root().join(LOCK), e))?;
+        Engine::open_locked(disk, options, hold, watch)
+    }
+
+    /// Opens for writing when no other handle can: the lock file is locked.
+    pub(super) fn open_locked(
+        disk: Arc<dyn Disk>,
+        options: &Options,
+        hold: Hold,
+        watch: Watch<'_>,
+    ) -> Result<Engine> {
+        reach(Point::OpenLocked);
+        no_writer_is_up(&*disk, hold.lock())?;
         // Another process may have created the store before this one had the lock.
         if !is_there(&*disk, options)? {
             create(&disk, options)?;
@@ -73,12 +87,17 @@ impl Engine {
     ) -> Result<Engine> {
         let bell = Arc::new(Bell::open(&*disk)?);
         let mut engine = Engine::load(disk, options, Access::Write)?;
-        let before = engine.cells.writer();
-        engine.cells.set_writer(process_id());
+        let (before, shared) = (engine.cells.writer_word(), engine.cells.is_shared());
+        engine.announce(options.shared_writer);
+        if shared {
+            // Whoever has a turn has had it since before, and the next one finds who writes now.
+            no_writer_is_up(&*engine.disk, hold.lock())?;
+        }
         reach(Point::OpenAnnounced);
         let cells = Arc::clone(&engine.cells);
         // A store that cannot be opened stays as it was.
-        let (recovered, clean) = engine.bring_up().inspect_err(|_| cells.set_writer(before))?;
+        let (recovered, clean) =
+            engine.bring_up().inspect_err(|_| cells.set_writer_word(before))?;
         let life = engine.life()?;
         reach(Point::OpenBrought);
         engine.cells.publish(&recovered.counters);
@@ -90,13 +109,35 @@ impl Engine {
         reach(Point::OpenAlive);
         wait_for(&engine.meta, &engine.file(META), LockKind::Shared)?;
         let up = open_index(&*engine.disk, &engine.superblock, Access::Write)?;
-        wait_for(&up, &engine.file(index_format::NAME), LockKind::Exclusive)?;
+        if !options.shared_writer {
+            wait_for(&up, &engine.file(index_format::NAME), LockKind::Exclusive)?;
+        }
         reach(Point::OpenUp);
         hold.set_up(up);
         // What a killed writer did not live to publish.
         bell.ring();
+        let mut writer = Writer::new(recovered, clean);
+        if options.shared_writer {
+            // What is believed here is what all others go by.
+            engine.cells.set_durable(engine.cells.durable());
+            writer.turn = engine.cells.turn().wrapping_add(1);
+            engine.cells.set_turn(writer.turn);
+        }
+        engine.set_writer(writer, hold, bell, options)?;
+        Ok(engine)
+    }
+
+    /// Makes this the handle of a writer.
+    pub(super) fn set_writer(
+        &mut self,
+        writer: Writer,
+        hold: Hold,
+        bell: Arc<Bell>,
+        options: &Options,
+    ) -> Result<()> {
+        let shared = if options.shared_writer { Some(self.shared_locks()?) } else { None };
         let half = WriterHalf {
-            state: Mutex::new(Writer::new(recovered, clean)),
+            state: Mutex::new(writer),
             syncer: Syncer::default(),
             checkpointer: Mutex::new(()),
             attempted: AtomicU64::new(0),
@@ -104,16 +145,19 @@ impl Engine {
             touched: AtomicBool::new(false),
             compactor: Mutex::default(),
             oldest: AtomicU64::new(0),
-            bell: Arc::clone(&bell),
+            bell,
             background: Background::default(),
             durability: options.durability,
             compaction: options.compaction,
             checkpoint_interval: options.checkpoint_interval,
             hold,
+            shared,
+            lock_timeout: options.lock_timeout,
+            lender: Lender::default(),
         };
-        engine.find_oldest(&half)?;
-        engine.writer = Some(half);
-        Ok(engine)
+        self.find_oldest(&half)?;
+        self.writer = Some(half);
+        Ok(())
     }
 
     /// Opens read-only. Needs no write permission, and waits while a writer recovers from a power cut.
@@ -150,7 +194,7 @@ impl Engine {
     }
 
     /// Maps and checks what does not depend on the state that the store was left in.
-    fn load(disk: Arc<dyn Disk>, options: &Options, access: Access) -> Result<Engine> {
+    pub(super) fn load(disk: Arc<dyn Disk>, options: &Options, access: Access) -> Result<Engine> {
         let path = |name: &str| disk.root().join(name);
         let meta = disk.open(META, access).map_err(|e| Error::io("open", path(META), e))?;
         let superblock = read_superblock(&*disk, &*meta)?;
@@ -203,7 +247,8 @@ impl Engine {
         // Someone has the store open. If the kernel has not been started anew, they have had it since before, through another
         // mount of the same file system, and its page cache has not been lost.
         if trusted || same_kernel(left, now) {
-            return Ok((self.resume()?, false));
+            let resumed = self.resume(false)?;
+            return Ok((self.seal_resumed(resumed)?, false));
         }
         Err(Error::Locked { path: self.path().to_path_buf(), pid: None })
     }
@@ -271,7 +316,7 @@ impl Engine {
 }
 
 impl Writer {
-    fn new(recovered: Recovered, clean: bool) -> Writer {
+    pub(super) fn new(recovered: Recovered, clean: bool) -> Writer {
         Writer {
             tail: recovered.tail,
             counters: recovered.counters,
@@ -281,6 +326,7 @@ impl Writer {
             recount: None,
             tables: HashSet::new(),
             plans: Plans::default(),
+            turn: u64::MAX,
         }
     }
 }

@@ -36,10 +36,9 @@ impl Engine {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<u64> {
-        let half = self.writer()?;
-        let mut writer = half.lock();
-        self.prepare(half, &mut writer)?;
-        self.require_table(&mut writer, table)?;
+        let mut writer = self.turn()?;
+        let half = writer.half();
+        writer.require(table)?;
         let op = Op { table, key, value: Some(&[]) };
         let pin = Pin::new();
         let reader = self.reader(&pin);
@@ -58,7 +57,9 @@ impl Engine {
         let mut wipe =
             Wipe { log: reader.log, position: plan.position, size: plan.size, finished: false };
         reach(Point::AppendLent);
+        let loan = writer.lend();
         reader.log.write(plan.position, header, key, fill)?;
+        drop(loan);
         self.check_mappings(half)?;
         wipe.finished = true;
         writer.tail = tail;
@@ -69,9 +70,6 @@ impl Engine {
         self.check_mappings(half)?;
         self.publish(&mut writer, counters);
         self.account(&mut writer, std::iter::once((&plan, true)));
-        let garbage = self.garbage_is_due(&writer);
-        drop(writer);
-        self.after_commit(half, tail.position, garbage, None)?;
-        Ok(tail.position)
+        writer.end(tail.position, None)
     }
 }

@@ -8,7 +8,7 @@ use crate::format::meta::{Counters, cell};
 use crate::format::position::ALIGN;
 use crate::format::{PAGE, segment};
 use crate::index::Editor;
-use crate::log::{Record, Scan, Tail, View};
+use crate::log::{Log, Record, Scan, Tail, View};
 use crate::sys::Pin;
 use crate::usage::Live;
 
@@ -27,7 +27,10 @@ pub(super) struct Recovered {
 impl Engine {
     /// After a killed process: the page cache holds all that was written, so the live cells are true, and only a batch whose
     /// commit mark stands but which was not published is still to be applied.
-    pub(super) fn resume(&mut self) -> Result<Recovered> {
+    ///
+    /// Nothing here is beyond a turn of a live writer, so those who share the store do the same when they find that the one
+    /// before died (`beside`). What is left is to begin a new epoch.
+    pub(super) fn resume(&self, beside: bool) -> Result<Recovered> {
         let committed = self.cells.committed();
         let counters = self.cells.counters().ok_or_else(|| self.no_counters())?;
         self.check_cells(&counters)?;
@@ -40,16 +43,22 @@ impl Engine {
         let pages = self.index.count_pages()?;
         self.cells.set_pages(pages);
         let durable = self.cells.durable();
+        // Beside others it is theirs, and one of them may be at a checkpoint that stands on it. Otherwise:
         // That cell carries no checksum. The slot rule, and the first sync, go by what checkpoints vouch for: by all that a power
         // cut may fall back on, also one that its writer did not live to announce.
         let written = checkpoint::headers(&*self.disk, &self.superblock.id)?;
         let positions = written.iter().map(|header| header.counters.position);
         let vouched = positions.fold(self.cells.checkpoint(), u64::max);
-        self.cells.believe_durable(vouched);
+        if !beside {
+            self.cells.believe_durable(vouched);
+        }
         let mut editor = Editor::new(pages);
         let start = Tail { position: committed, segment: counters.segment };
         self.doubt_usage()?;
-        let (tail, replayed) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        // To look for the log's end maps what may be removed there, and a handle that others share the store with keeps that mapped.
+        let aside = beside.then(|| self.fresh_log());
+        let log = aside.as_ref().unwrap_or(&self.log);
+        let (tail, replayed) = self.replay(log, &mut editor, start, u64::MAX, counters)?;
         if tail == start && !announced && counters.pages != pages {
             return Err(self.index.bad_pages(format!("{}, as the counters say", counters.pages)));
         }
@@ -63,8 +72,19 @@ impl Engine {
             self.index.redirty()?;
         }
         reach(Point::ResumeDirtied);
-        let tail = self.seal(tail)?;
-        Ok(Recovered { tail, counters: at(counters, tail, &editor), editor })
+        Ok(Recovered { tail, counters, editor })
+    }
+
+    /// Ends the epoch after a resume, with nobody else up who could write.
+    pub(super) fn seal_resumed(&mut self, resumed: Recovered) -> Result<Recovered> {
+        let tail = self.seal(resumed.tail)?;
+        Ok(resumed.at(tail))
+    }
+
+    /// The same under the eyes of others who write: a segment that they may have mapped is never replaced.
+    pub(super) fn seal_beside(&self, resumed: Recovered) -> Result<Recovered> {
+        let tail = self.begin_epoch(resumed.tail)?;
+        Ok(resumed.at(tail))
     }
 
     /// After a power cut: only what has a checksum is believed. The directory of the newest checkpoint, its pages with slots
@@ -113,7 +133,7 @@ impl Engine {
         self.cells.set_pages(counters.pages);
         let mut editor = Editor::new(counters.pages);
         self.reset_usage(&rows, next.segment)?;
-        let (_, counters) = self.replay(&mut editor, start, u64::MAX, counters)?;
+        let (_, counters) = self.replay(&self.log, &mut editor, start, u64::MAX, counters)?;
         self.doubt_graves()?;
         reach(Point::RestoreReplayed);
         // What was read back may still be only in the page cache of a store that was copied or moved here.
@@ -203,13 +223,14 @@ impl Engine {
     /// version.
     fn replay(
         &self,
+        log: &Log,
         editor: &mut Editor,
         start: Tail,
         limit: u64,
         mut counters: Counters,
     ) -> Result<(Tail, Counters)> {
         let pin = Pin::new();
-        let mut scan = Scan::new(self.log.view(&pin), start.segment, start.position)?;
+        let mut scan = Scan::new(log.view(&pin), start.segment, start.position)?;
         let mut end = start;
         let mut batch = Vec::new();
         // Cut short, it leaves counts of which nobody can say how far they have come.
@@ -287,28 +308,50 @@ impl Engine {
     fn seal(&mut self, end: Tail) -> Result<Tail> {
         // A page that could not be had is not the end of the log.
         self.check_all_mappings()?;
-        let old = *self.log.view(&Pin::new()).segment(end.segment)?.header();
+        let (next, epoch, prev_end) = self.next_epoch(end)?;
         let first = end.segment * self.superblock.segment_bytes + segment::HEADER;
+        self.log.forget_from(next);
+        if end.position == first {
+            self.log.remove_from(next)?;
+            self.usage.ensure(next)?;
+            reach(Point::SealCleared);
+            if planted(Bug::UnlinkBeforeReplace) {
+                self.log.remove_from(end.segment)?;
+            }
+            // Nothing in it counts, so it is replaced as a whole.
+            self.log.forget_from(end.segment);
+            let tail = self.log.begin(end.segment, epoch, prev_end)?;
+            self.usage.set_live(tail.segment, Some(Live::default()));
+            reach(Point::SealReplaced);
+            return Ok(tail);
+        }
+        self.begin_epoch(end)
+    }
+
+    /// The segment after the one in which the log ends, the next epoch, and where the log ended before that segment.
+    fn next_epoch(&self, end: Tail) -> Result<(u64, u32, u64)> {
+        let old = *self.log.view(&Pin::new()).segment(end.segment)?.header();
         let next = end.segment + old.bytes.div_ceil(self.superblock.segment_bytes);
         let raise = u32::from(!planted(Bug::SameEpoch));
         let epoch = old.epoch.checked_add(raise).ok_or_else(|| {
             let file = self.file(&segment::name(end.segment));
             Error::corrupt(file, 56, "an epoch below 2^32 - 1", old.epoch)
         })?;
+        Ok((next, epoch, old.prev_end))
+    }
+
+    /// Has the log go on in a new segment of the next epoch.
+    fn begin_epoch(&self, end: Tail) -> Result<Tail> {
+        self.check_all_mappings()?;
+        let (next, epoch, _) = self.next_epoch(end)?;
+        if self.log.maps_from(next) {
+            // Only what was committed is ever mapped, so this is a log that has become shorter.
+            let (file, why) = (self.file(&segment::name(next)), "the log ends before it".into());
+            return Err(Error::Lost { file, why });
+        }
         self.log.remove_from(next)?;
         self.usage.ensure(next)?;
         reach(Point::SealCleared);
-        if end.position == first {
-            if planted(Bug::UnlinkBeforeReplace) {
-                self.log.remove_from(end.segment)?;
-            }
-            // Nothing in it counts, so it is replaced as a whole.
-            self.log.forget_from(end.segment);
-            let tail = self.log.begin(end.segment, epoch, old.prev_end)?;
-            self.usage.set_live(tail.segment, Some(Live::default()));
-            reach(Point::SealReplaced);
-            return Ok(tail);
-        }
         // What is left would be wiped, whatever its epoch.
         if !planted(Bug::SkipBlot) && !planted(Bug::SameEpoch) {
             self.log.view(&Pin::new()).blot(end.segment, end.position)?;
@@ -328,10 +371,18 @@ impl Engine {
         let counters = writer.counters;
         let start = Tail { position: counters.position, segment: counters.segment };
         let limit = writer.tail.position;
-        let (tail, counters) = self.replay(&mut writer.editor, start, limit, counters)?;
+        let (tail, counters) =
+            self.replay(&self.log, &mut writer.editor, start, limit, counters)?;
         debug_assert_eq!(tail, writer.tail);
         self.publish(writer, counters);
         Ok(())
+    }
+}
+
+impl Recovered {
+    /// The same when the log has gone on to `tail`.
+    fn at(self, tail: Tail) -> Recovered {
+        Recovered { tail, counters: at(self.counters, tail, &self.editor), editor: self.editor }
     }
 }
 

@@ -99,13 +99,11 @@ impl Engine {
         if let Some(id) = self.fresh(|at| self.table_id(name, at))? {
             return Ok(id);
         }
-        let half = self.writer().map_err(|error| match error {
+        let turn = self.turn().map_err(|error| match error {
             Error::ReadOnly => Error::NoSuchTable { name: name.into() },
             other => other,
         })?;
-        let mut writer = half.lock();
-        self.prepare(half, &mut writer)?;
-        let at = writer.counters.position;
+        let at = turn.position();
         if let Some(id) = self.table_id(name, at)? {
             return Ok(id);
         }
@@ -113,31 +111,21 @@ impl Engine {
         let max = u64::from(u32::MAX);
         let next = id.checked_add(1).ok_or(Error::TooLarge { what: "table id", len: max, max })?;
         let put = |key, value| Op { table: CATALOGUE, key, value: Some(value) };
-        let committed = self.commit_locked(
-            &mut writer,
-            &[
-                put(&name_key(name), &id.to_le_bytes()),
-                put(&id_key(id), name.as_bytes()),
-                put(NEXT, &next.to_le_bytes()),
-            ],
-        )?;
-        drop(writer);
-        self.after_commit(half, committed, false, None)?;
+        let (name_key, id_key) = (name_key(name), id_key(id));
+        let (number, next) = (id.to_le_bytes(), next.to_le_bytes());
+        let ops = [put(&name_key, &number), put(&id_key, name.as_bytes()), put(NEXT, &next)];
+        turn.commit(&ops, None)?;
         Ok(id)
     }
 
     /// Deletes a table with all its keys, in one commit; false if there is none of that name.
     pub(crate) fn drop_table(&self, name: &str) -> Result<bool> {
-        let half = self.writer()?;
-        let mut writer = half.lock();
-        self.prepare(half, &mut writer)?;
-        let at = writer.counters.position;
+        let mut turn = self.turn()?;
+        let at = turn.position();
         let Some(id) = self.table_id(name, at)? else { return Ok(false) };
-        let committed = self.delete_all(&mut writer, name, id, at)?;
-        writer.tables.remove(&id);
-        let garbage = self.garbage_is_due(&writer);
-        drop(writer);
-        self.after_commit(half, committed, garbage, None)?;
+        let committed = self.delete_all(&mut turn, name, id, at)?;
+        turn.tables.remove(&id);
+        turn.end(committed, None)?;
         Ok(true)
     }
 

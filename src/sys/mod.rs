@@ -180,6 +180,14 @@ pub(crate) trait File: Send + Sync + Debug {
     /// converts it.
     fn try_lock(&self, kind: LockKind) -> io::Result<bool>;
 
+    /// Locks the file for this handle alone, and sleeps until that is possible.
+    fn lock(&self) -> io::Result<()> {
+        while !self.try_lock(LockKind::Exclusive)? {
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
+        Ok(())
+    }
+
     /// Gives this handle's lock back.
     fn unlock(&self) -> io::Result<()>;
 

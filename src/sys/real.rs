@@ -260,6 +260,15 @@ impl File for RealFile {
         }
     }
 
+    fn lock(&self) -> io::Result<()> {
+        loop {
+            match fs2::FileExt::lock_exclusive(&self.file) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
     fn unlock(&self) -> io::Result<()> {
         fs2::FileExt::unlock(&self.file)
     }

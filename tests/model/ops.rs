@@ -17,6 +17,15 @@ pub(crate) enum How {
     Panic,
 }
 
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Commit,
+    Rollback,
+    /// It is an optimistic one.
+    IfUnchanged,
+}
+
 /// A failure of a call, some calls from now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fail {
@@ -66,6 +75,18 @@ pub(crate) enum Op {
     Delete {
         table: u8,
         key: u16,
+    },
+    /// A compare-and-swap, with the present value or with another one.
+    Swap {
+        table: u8,
+        key: u16,
+        value: Option<Val>,
+        right: bool,
+    },
+    /// A transaction that reads each key before and after it writes it.
+    Txn {
+        ops: Batch,
+        how: End,
     },
     Batch {
         ops: Batch,
@@ -153,6 +174,8 @@ pub(crate) struct Shape {
     pub(crate) interval: u64,
     pub(crate) mask: u64,
     pub(crate) verify_on_read: bool,
+    /// The store is opened as one of several writers.
+    pub(crate) shared: bool,
     pub(crate) seed: u64,
     /// Records move before they are so many bytes behind the end of the log.
     pub(crate) age: u64,
@@ -165,6 +188,7 @@ impl Default for Shape {
             interval: 8192,
             mask: u64::MAX,
             verify_on_read: false,
+            shared: false,
             seed: 1,
             age: u64::MAX,
         }
@@ -190,6 +214,7 @@ pub(super) fn shape() -> impl Strategy<Value = Shape> {
             interval,
             mask,
             verify_on_read,
+            shared: seed % 4 == 3,
             seed: u64::from(seed),
             age,
         },
@@ -275,6 +300,19 @@ pub(super) fn batches() -> impl Strategy<Value = Vec<Batch>> {
         (0..count).map(one).collect()
     });
     vec(prop_oneof![2 => few.boxed(), 1 => many.boxed()], 1..6)
+}
+
+pub(super) fn swap() -> impl Strategy<Value = Op> {
+    let value = proptest::option::weighted(0.8, value());
+    (table(), key(), value, proptest::bool::weighted(0.8))
+        .prop_map(|(table, key, value, right)| Op::Swap { table, key, value, right })
+}
+
+pub(super) fn txn() -> impl Strategy<Value = Op> {
+    let one = (table(), key(), proptest::option::weighted(0.75, value()));
+    let how =
+        prop_oneof![2 => Just(End::Commit), 1 => Just(End::Rollback), 2 => Just(End::IfUnchanged)];
+    (vec(one, 0..8), how).prop_map(|(ops, how)| Op::Txn { ops, how })
 }
 
 pub(super) fn crash() -> impl Strategy<Value = Crash> {

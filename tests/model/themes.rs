@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::ops::{
     Crash, Fail, How, Op, Recovery, Shape, When, amid, batches, crash, fail, key, point, recovery,
-    shape, table, value, when,
+    shape, swap, table, txn, value, when,
 };
 use super::state::{KEYS, TABLES, Val};
 
@@ -119,6 +119,8 @@ fn anything() -> impl Strategy<Value = Op> {
         10 => put(),
         4 => (table(), key()).prop_map(|(table, key)| Op::Delete { table, key }),
         4 => batch(),
+        1 => swap(),
+        1 => txn(),
         3 => bulk(),
         1 => (1..TABLES).prop_map(Op::CreateTable),
         1 => (1..TABLES).prop_map(Op::DropTable),

@@ -76,7 +76,8 @@ impl World {
             .hash_mask(self.shape.mask)
             .verify_on_read(self.shape.verify_on_read)
             .rigged_span(self.shape.age, u64::MAX)
-            .background(false);
+            .background(false)
+            .shared_writer(self.shape.shared);
         options
     }
 
@@ -130,6 +131,8 @@ impl World {
         match op {
             Op::Put { table, key, value, how } => self.put(*table, *key, *value, *how),
             Op::Delete { table, key } => self.delete(*table, *key),
+            Op::Swap { table, key, value, right } => self.swap(*table, *key, *value, *right),
+            Op::Txn { ops, how } => self.transact(ops, *how),
             Op::Batch { ops, immediate } => self.batch(ops, *immediate),
             Op::Bulk { table, first, count, value } => {
                 let ops: Vec<_> =

@@ -76,7 +76,7 @@ impl Engine {
             reach(Point::BackupEmptied);
         }
         let engine = place.open(self, options)?;
-        engine.catch_up(&source, from, &extents, &segments, &mut report, watch)?;
+        engine.bring_up_to_date(&source, from, &extents, &segments, &mut report, watch)?;
         engine.close()?;
         reach(Point::BackupClosed);
         if planted(Bug::BackupUnmarked) {
@@ -90,7 +90,7 @@ impl Engine {
     }
 
     /// Brings a backup that is open for writing from one position to that of the source.
-    fn catch_up(
+    fn bring_up_to_date(
         &self,
         source: &Source<'_>,
         from: Tail,

@@ -41,12 +41,14 @@ impl Engine {
     ) -> Result<bool> {
         let mut left = budget.max(1);
         loop {
-            let mut writer = half.lock();
+            let mut writer = self.claim(half, half.lock_timeout)?;
             if writer.recount.is_none() {
                 writer.recount = self.unknown(&writer)?;
             }
             let Some(recount) = writer.recount else { return Ok(false) };
-            let counted = self.count_on(recount, BYTES.min(left))?;
+            // Others would begin anew after each turn in between: so it takes one for all of a segment.
+            let bytes = if half.shared.is_some() { u64::MAX } else { BYTES.min(left) };
+            let counted = self.count_on(recount, bytes)?;
             let read = counted.position - recount.position;
             report.read += read;
             left = left.saturating_sub(read.max(1));
@@ -81,7 +83,7 @@ impl Engine {
         let pin = Pin::new();
         let mut scan = Scan::new(self.log.view(&pin), from.number, from.position)?;
         let mut recount = from;
-        while recount.position < from.end.min(from.position + bytes) {
+        while recount.position < from.end.min(from.position.saturating_add(bytes)) {
             let Some(record) = scan.step()? else {
                 let expected = format!("records up to position {}", from.end);
                 return Err(self.missing(scan.segment(), scan.position(), expected));

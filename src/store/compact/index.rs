@@ -25,13 +25,16 @@ pub(super) enum Tidying {
 
 impl Engine {
     /// The index has far more pages than its keys need.
-    fn is_sparse(&self, half: &WriterHalf) -> bool {
-        let counters = half.lock().counters;
-        counters.pages > SMALL && counters.entries < counters.pages * SLOTS / 6
+    fn is_sparse(&self, half: &WriterHalf) -> Result<bool> {
+        let counters = self.claim(half, half.lock_timeout)?.counters;
+        Ok(counters.pages > SMALL && counters.entries < counters.pages * SLOTS / 6)
     }
 
-    /// The file has far more pages than are used.
+    /// The file has far more pages than are used, and can become shorter: not while other writers share it.
     fn is_long(&self, half: &WriterHalf) -> bool {
+        if half.shared.is_some() {
+            return false;
+        }
         let writer = half.lock();
         let used = writer.editor.live() + self.index.directory_pages();
         u64::from(self.cells.watermark()) > SMALL + 3 * used
@@ -46,15 +49,14 @@ impl Engine {
     pub(super) fn tidy_step(&self, half: &WriterHalf, compactor: &mut Compactor) -> Result<bool> {
         let Some(tidying) = compactor.tidying else {
             let now = Some(self.committed());
-            if self.is_sparse(half) && compactor.tidied != now {
+            if self.is_sparse(half)? && compactor.tidied != now {
                 compactor.tidying = Some(Tidying::Merging(super::untouched()));
             } else if self.is_long(half) && !half.is_touched() && compactor.moved != now {
                 compactor.tidying = self.begin_moving(half);
             }
             return Ok(compactor.tidying.is_some());
         };
-        let mut writer = half.lock();
-        self.prepare(half, &mut writer)?;
+        let mut writer = self.turn()?;
         let Writer { editor, counters, .. } = &mut *writer;
         // As of the last commit, which comes from no record of the log.
         let count = |pages| {

@@ -70,7 +70,12 @@ impl Engine {
     /// One step of compaction, which reads about `budget` bytes of the log.
     pub(crate) fn compact_step(&self, effort: Effort, budget: u64) -> Result<Compaction> {
         let half = self.writer()?;
+        half.lender.check()?;
         let compactor = &mut *self.compactor(half);
+        let _others = self.lock_compaction(half)?;
+        if half.shared.is_some() {
+            self.forget_gone(compactor)?;
+        }
         match self.next_step(half, compactor, effort, budget) {
             Err(full @ Error::Full { .. }) => match self.make_room(half, compactor)? {
                 0 => Err(full),
@@ -123,6 +128,21 @@ impl Engine {
         report.held = compactor.drained.len() as u64;
         report.done = true;
         Ok(report)
+    }
+}
+
+impl Engine {
+    /// Forgets segments that another handle has removed. All else stays as true as it was: nothing leads to what has been drained,
+    /// whoever compacts or commits meanwhile, and nothing dead comes to life in what was passed.
+    fn forget_gone(&self, compactor: &mut Compactor) -> Result<()> {
+        if compactor.drained.is_empty() && compactor.pass.is_none() {
+            return Ok(());
+        }
+        let numbers = self.log.numbers()?;
+        let is_there = |number: u64| numbers.binary_search(&number).is_ok();
+        compactor.drained.retain(|drained| is_there(drained.number()));
+        compactor.pass = compactor.pass.take().filter(|pass| is_there(pass.number()));
+        Ok(())
     }
 }
 

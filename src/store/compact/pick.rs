@@ -79,7 +79,8 @@ impl Engine {
         effort: Effort,
     ) -> Result<Option<u64>> {
         // As of the last commit: a segment that was begun for one which was given up is not where the log ends.
-        let Counters { position, segment, live_bytes: live, .. } = half.lock().counters;
+        let Counters { position, segment, live_bytes: live, .. } =
+            self.claim(half, half.lock_timeout)?.counters;
         let tail = Tail { position, segment };
         let numbers = self.log.numbers()?;
         let closed = numbers.into_iter().filter(|number| *number < segment);

@@ -85,12 +85,8 @@ impl Engine {
             return Ok(false);
         }
         reach(Point::CompactDrained);
-        let at = {
-            // What is dead may be so by a commit that is not published yet, and readers before that need it.
-            let mut writer = half.lock();
-            self.prepare(half, &mut writer)?;
-            writer.counters.position
-        };
+        // What is dead may be so by a commit that is not published yet, and readers before that need it.
+        let at = self.turn()?.position();
         compactor.drained.push(Drained::new(pass.number, at, pass.graves.then_some(pass.end)));
         compactor.drained.sort_unstable_by_key(Drained::number);
         Ok(true)
@@ -138,8 +134,7 @@ impl Engine {
         if positions.is_empty() {
             return Ok(0);
         }
-        let mut writer = half.lock();
-        self.prepare(half, &mut writer)?;
+        let mut writer = self.turn()?;
         let moved = self.relocate_locked(half, &mut writer, positions)?;
         let committed = writer.counters.position;
         drop(writer);

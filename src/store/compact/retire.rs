@@ -96,8 +96,7 @@ impl Engine {
                 graves.push((hash, record.position(), record.header().size()));
             }
             if graves.len() == GRAVES || scan.position() >= end {
-                let mut writer = half.lock();
-                self.prepare(half, &mut writer)?;
+                let mut writer = self.turn()?;
                 let reference = writer.tail.position;
                 for (hash, position, size) in graves.drain(..) {
                     if writer.editor.bury(&self.index, hash, position, reference)? {

@@ -26,7 +26,7 @@ use crate::log::{Log, View};
 use crate::sys::{Access, Pin};
 
 use super::locks::is_locked;
-use super::{Engine, WriterHalf, clean};
+use super::{Engine, clean};
 use log::Totals;
 use pages::Pages;
 use report::Findings;
@@ -65,10 +65,13 @@ impl Engine {
         // In the order in which a checkpoint takes them.
         // In a forked child the locks may be those of a thread that is only in the parent.
         let half = self.writer().ok();
+        half.map_or(Ok(()), |half| half.lender.check())?;
         let _still = half.map(|half| self.compactor(half));
+        let _nobody = half.map(|half| self.lock_compaction(half)).transpose()?;
         let _one =
             half.map(|half| half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner));
-        let writer = half.map(WriterHalf::lock);
+        let _others = half.map(|half| self.lock_checkpoints(half)).transpose()?;
+        let writer = half.map(|half| self.claim(half, half.lock_timeout)).transpose()?;
         let (log, pin) = (self.fresh_log(), Pin::new());
         let clean = clean::read(self.cells.region()).is_some();
         let scope = Scope {
@@ -145,8 +148,8 @@ impl Scope<'_> {
     }
 
     /// What a writer changes first of all.
-    fn marks(&self) -> (u64, u32, bool) {
+    fn marks(&self) -> (u64, u64, u32, bool) {
         let cells = &self.engine.cells;
-        (cells.committed(), cells.writer(), clean::read(cells.region()).is_some())
+        (cells.committed(), cells.turn(), cells.writer(), clean::read(cells.region()).is_some())
     }
 }
