@@ -74,7 +74,6 @@ fn cur(word: usize) -> bool {
 }
 
 weak! {
-    loom_sees_a_relaxed_store_of_committed: "meta" committed, Store, [PUBLISH];
     loom_sees_a_relaxed_load_of_committed: "meta" committed, Load, [PUBLISH];
     loom_sees_relaxed_loads_of_counters: "meta" counters, Load, [COUNT];
     loom_sees_a_relaxed_store_of_the_directory_cell: "meta" directory_cell, Store, [SPLIT, ITERATE];
@@ -86,6 +85,17 @@ weak! {
 
 fn strong(_: &str, _: usize) -> Option<Weak> {
     None
+}
+
+/// A commit's records and slots are ordered before `committed` twice: by its own store, and by the fence that protects the counters.
+#[test]
+fn loom_sees_a_relaxed_store_of_committed() {
+    let weakened: Weakened =
+        |file, word| (file == "meta" && committed(word)).then_some(Weak::Store);
+    weaken_fences(Some(Ordering::Release));
+    assert_eq!(caught("committed without the fence", strong, &[PUBLISH]), None);
+    must_catch("a relaxed store of committed without the fence", weakened, &[PUBLISH]);
+    weaken_fences(None);
 }
 
 #[test]

@@ -142,7 +142,8 @@ impl ModelDisk {
                 assert_eq!(count, 1, "a segment of the model is a page");
                 vec![held(&self.shared.pool).pop().expect("a segment was foreseen")]
             }
-            _ => (0..count.max(4)).map(|_| Page::new(0, |_| None, false)).collect(),
+            // A checkpoint has room for a larger one.
+            _ => (0..count.max(FIRST_GROWTH)).map(|_| Page::new(0, |_| None, false)).collect(),
         }
     }
 
