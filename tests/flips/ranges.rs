@@ -50,6 +50,7 @@ impl Ranges {
         ranges.index(sample);
         ranges.log(&sample.files);
         ranges.checkpoints(sample);
+        ranges.usage(&sample.files);
         if sample.left == Left::Lost {
             // What a recovery reads it may also replace, and it does not read everything.
             for (read, hint) in ranges.masks.values_mut() {
@@ -122,6 +123,18 @@ impl Ranges {
         self.hint("meta", 4240, 8);
         // Where the set that does not count says that it is for this commit, there are two.
         self.hint("meta", 4288 + 4352 - live, 8);
+    }
+
+    /// What is known of each segment: words that may also say that nothing is.
+    fn usage(&mut self, files: &Files) {
+        self.read("usage", 0, 64);
+        for name in files.keys().filter_map(|name| name.strip_prefix("log/")) {
+            let number: usize = name.parse().expect("a segment");
+            self.hint("usage", PAGE + 32 * number, 24);
+        }
+        // The horizon, and the commit up to which all that is known.
+        self.hint("meta", 4112, 8);
+        self.hint("meta", 4248, 8);
     }
 
     fn index(&mut self, sample: &Sample) {
