@@ -26,7 +26,7 @@ pub(crate) enum Verdict {
 
 /// All that may be reported elsewhere than it is: the damaged file, and the cell if it is one, the file (or directory) that is
 /// named, and what is missed there.
-const CONTRADICTIONS: [(&str, Option<u64>, &str, &str); 7] = [
+const CONTRADICTIONS: [(&str, Option<u64>, &str, &str); 8] = [
     // How far the log was durable, against a log that ends before.
     ("meta", Some(4160), "log", "which were durable"),
     // Where the directory is, against what is there.
@@ -37,6 +37,8 @@ const CONTRADICTIONS: [(&str, Option<u64>, &str, &str); 7] = [
     // An index that ends too early, against how many pages it has and where its directory is.
     ("index", None, "meta", "a page of the index"),
     ("index", None, "meta", "the place of a directory within the index"),
+    // What a slot said before the checkpoint, against what was counted by then.
+    ("index", None, "usage", "bytes of segment"),
     // A checkpoint that is gone, against the cell that names it.
     ("checkpoint", None, "meta", "the position of a checkpoint"),
 ];

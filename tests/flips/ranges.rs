@@ -100,7 +100,9 @@ impl Ranges {
             Left::Killed | Left::Lost => {
                 self.read("meta", 4096, 8);
                 self.word("meta", 4104, CELL);
-                self.read("meta", 4168, 8);
+                // The position alone would do: without the bit that says which file, the cell is as earlier releases wrote it.
+                self.hint("meta", 4168, 8);
+                self.word("meta", 4168, !(u64_at(meta, 4168) & 15));
                 self.read("meta", 4184, 8);
                 self.read("meta", live, 32);
                 self.read("meta", live + 40, 8);
@@ -191,7 +193,8 @@ impl Ranges {
             let bytes = &sample.files[name];
             if sample.left == Left::Clean || name == newest {
                 self.read(name, 0, 128);
-                self.read(name, PAGE, 8 << u32_at(bytes, 12));
+                let (directory, rows) = (8 << u32_at(bytes, 12), u32_at(bytes, 96) as usize);
+                self.read(name, PAGE, directory + 32 * rows);
             } else {
                 // It may be torn.
                 self.hint(name, 0, 128);
