@@ -120,6 +120,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows no locks of open file descriptions")]
     fn marks_are_seen_by_everyone_and_go_with_their_handle() {
         let mut files = handles(2);
         let (b, a) = (files.pop().expect("two"), files.pop().expect("two"));
