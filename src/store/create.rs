@@ -137,11 +137,17 @@ pub(super) fn create(disk: &Arc<dyn Disk>, options: &Options) -> Result<()> {
 pub(super) fn put_names(disk: &dyn Disk, id: &StoreId) -> Result<()> {
     let path = |name: &str| disk.root().join(name);
     disk.make_dir("log").map_err(|e| Error::io("create", path("log"), e))?;
-    for name in READERS {
-        disk.touch(name).map_err(|e| Error::io("create", path(name), e))?;
-    }
+    put_readers(disk)?;
     create_usage(disk, id)?;
     reach(Point::CreateNamed);
+    Ok(())
+}
+
+/// Makes the files that snapshots mark, where there are none.
+pub(super) fn put_readers(disk: &dyn Disk) -> Result<()> {
+    for name in READERS {
+        disk.touch(name).map_err(|e| Error::io("create", disk.root().join(name), e))?;
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use crate::sys::sync::{AtomicU64, Mutex};
 use crate::sys::{Access, Disk, ForkGuard, LockKind, Pin, losses};
 
 use super::background::Background;
-use super::create::{LOCK, META, create};
+use super::create::{LOCK, META, create, put_readers};
 use super::door::{check_coherent, check_finished, is_there, open_index, read_superblock};
 use super::durable::Syncer;
 use super::hold::Hold;
@@ -206,6 +206,9 @@ impl Engine {
         let index = Index::new(Arc::clone(&cells), chunks);
         let log = Log::new(Arc::clone(&disk), superblock.id, superblock.segment_bytes, access);
         let usage = open_usage(&*disk, &superblock.id, access)?;
+        if access == Access::Write {
+            put_readers(&*disk)?;
+        }
         let verify_on_read = options.verify_on_read;
         let hasher = hasher(superblock.seed, options);
         Ok(Engine {

@@ -214,17 +214,29 @@ fn a_removed_segment_is_an_error_to_whoever_needs_it() {
     assert_holds(&late, 0..KEYS);
 }
 
+/// Regression: what a verification found whole could not give a snapshot.
 #[test]
-fn files_that_readers_will_register_in_are_not_needed_yet() {
+fn removed_files_of_marks_are_made_by_the_next_writer() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("store");
     let store = filled(&path);
-    for name in ["readers.a", "readers.b"] {
+    let removed = ["readers.a", "readers.b"];
+    for name in removed {
         fs::remove_file(path.join(name)).expect("its owner may");
     }
     fill(&store, KEYS..2 * KEYS);
     store.close().expect("a clean close");
-    assert_holds(&options().open(&path).expect("closed"), 0..2 * KEYS);
+
+    let reader = options().open_read_only(&path).expect("a closed store");
+    assert!(matches!(reader.snapshot(), Err(Error::Io { op: "open", .. })));
+    let damage = reader.verify().expect("it can be read").damage;
+    let named = |name| damage.iter().any(|it| it.file == path.join(name));
+    assert!(removed.into_iter().all(named), "{damage:?}");
+
+    let store = options().open(&path).expect("closed");
+    assert_holds(&store, 0..2 * KEYS);
+    reader.snapshot().expect("files to mark");
+    assert!(reader.verify().expect("it can be read").is_ok());
 }
 
 /// Regression: a checkpoint whose file was gone failed, and with it every later one.

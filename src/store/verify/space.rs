@@ -1,8 +1,14 @@
 //! What is known of the space in each segment: the words of `usage`, and the horizon.
 
+use std::io::ErrorKind;
+
+use crate::error::{Error, Result};
 use crate::format::meta::cell;
 use crate::format::usage::place;
 use crate::format::{PAGE, usage};
+
+use crate::store::create::READERS;
+use crate::sys::Access;
 
 use super::log::Totals;
 use super::{Findings, Scope};
@@ -15,6 +21,19 @@ impl Scope<'_> {
             let expected = format!("a position up to {}", self.at);
             findings.add(self.engine.file("meta"), cell::HORIZON as u64, expected, horizon);
         }
+    }
+
+    /// The files that snapshots mark are there.
+    pub(super) fn check_readers(&self, findings: &mut Findings) -> Result<()> {
+        for name in READERS {
+            match self.engine.disk.open(name, Access::Read) {
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+                    findings.add(self.engine.file(name), 0, "a file for marks of snapshots", e);
+                }
+                opened => drop(opened.map_err(|e| Error::io("open", self.engine.file(name), e))?),
+            }
+        }
+        Ok(())
     }
 
     /// What is known of a segment is what is there. Only of a log and an index without damage, and while nobody writes.
