@@ -33,7 +33,8 @@ impl Engine {
         durability: Option<Durability>,
     ) -> Result<()> {
         if durability.unwrap_or(half.durability) == Durability::Immediate {
-            self.sync_to(half, committed)?;
+            // The commit stands: who is told that it has failed must not go on as if it did not.
+            self.sync_to(half, committed).inspect_err(|_| half.syncer.poison())?;
         }
         self.checkpoint_if_due(half, committed, garbage)
     }

@@ -161,6 +161,18 @@ fn a_failed_checkpoint_is_not_the_failure_of_a_commit() {
     }
 }
 
+/// Regression: it was an error like any other, and the handle went on.
+#[test]
+fn a_commit_whose_sync_cannot_begin_ends_writing() {
+    for after in 0..6 {
+        for call in [Call::Lock, Call::Map] {
+            let shape = Shape { shared: true, ..shape(1) };
+            let fail = Op::Fail(Fail { call, after, errno: 5, times: 1 });
+            World::new(shape).live(&[put(1, 1), fail, put_durably(1, 2), put(1, 3), kill()]);
+        }
+    }
+}
+
 /// A segment that was created for nothing is there under the number of one to come.
 #[test]
 fn a_segment_left_over_does_not_end_the_log() {
