@@ -159,7 +159,7 @@ fn nothing_is_lost_when_killed_at_any_system_call() {
     let place = dir.path().join("store");
     let (calls, each) = calls_of(KILLS, &place, |child| child);
     let all = calls.values().map(|calls| calls.end - calls.start).sum();
-    let (stride, mut kills) = (stride(all, 2 * each), 0u64);
+    let (stride, mut kills, mut fewer) = (stride(all, 2 * each), 0u64, 0u64);
     for (name, n) in
         calls.iter().flat_map(|(name, calls)| calls.clone().map(move |n| (name, n))).step_by(stride)
     {
@@ -167,15 +167,23 @@ fn nothing_is_lost_when_killed_at_any_system_call() {
         let inject = format!("inject={name}:signal=SIGKILL:when={n}");
         let trying = AssertUnwindSafe(|| {
             let arguments = ["-e", &format!("trace={name}"), "-e", &inject];
-            assert_eq!(end(&mut traced(&place, Path::new("/dev/null"), &arguments)), End::Killed);
+            let ended = end(&mut traced(&place, Path::new("/dev/null"), &arguments));
+            if ended == End::Done {
+                return false;
+            }
+            assert_eq!(ended, End::Killed);
             let mut allowed = Progress::at(&place).allowed(SCRIPT);
             let store = SCRIPT.options().open(&place).expect("recovery");
             check::equals(&store, &allowed.swap_remove(check::one_of(&store, &allowed)).1);
+            true
         });
-        catch_unwind(trying).unwrap_or_else(|_| panic!("{inject}"));
-        kills += 1;
+        match catch_unwind(trying).unwrap_or_else(|_| panic!("{inject}")) {
+            true => kills += 1,
+            // Each store has a seed of its own, so one may need a page more of the index than another.
+            false => fewer += 1,
+        }
     }
-    assert!(kills > 0);
+    assert!(kills > 0 && fewer <= kills / 20, "{kills} kills, {fewer} calls that were not made");
     eprintln!("{all} system calls, killed at {kills} of them");
 }
 
