@@ -36,6 +36,17 @@ impl Tidied {
     pub(crate) fn is_done(&self) -> bool {
         self.next.is_none()
     }
+
+    /// The entry to go on from, of the directory as it is now; None at the end.
+    fn here(&mut self, cell: Cell, words: &[AtomicU64]) -> Option<(usize, Entry)> {
+        let (at, depth) = self.next?;
+        let at = scaled(at, depth, cell.depth());
+        let Some(word) = words.get(at) else {
+            self.next = None;
+            return None;
+        };
+        Some((at, Entry(word.load(Relaxed))))
+    }
 }
 
 impl Editor {
@@ -67,14 +78,7 @@ impl Editor {
         let mut tidied = from;
         for _ in 0..pages {
             let (cell, words) = index.current()?;
-            let Some(at) = tidied.next.map(|(at, depth)| scaled(at, depth, cell.depth())) else {
-                break;
-            };
-            let Some(word) = words.get(at) else {
-                tidied.next = None;
-                break;
-            };
-            let entry = Entry(word.load(Relaxed));
+            let Some((at, entry)) = tidied.here(cell, words) else { break };
             let merged = self.merge(index, cell, at, entry, &mut count)?;
             tidied.changed += u64::from(merged);
             let each = cell.depth() - entry.depth().min(cell.depth());
@@ -214,14 +218,7 @@ impl Editor {
         tidied.changed += u64::from(self.move_directory_down(index, limit)?);
         for _ in 0..pages {
             let (cell, words) = index.current()?;
-            let Some(at) = tidied.next.map(|(at, depth)| scaled(at, depth, cell.depth())) else {
-                break;
-            };
-            let Some(word) = words.get(at) else {
-                tidied.next = None;
-                break;
-            };
-            let entry = Entry(word.load(Relaxed));
+            let Some((at, entry)) = tidied.here(cell, words) else { break };
             let each = cell.depth() - entry.depth().min(cell.depth());
             if entry.page() >= limit && !entry.chained() && entry.depth() <= cell.depth() {
                 if !self.allocator.has_below(limit) {

@@ -135,7 +135,8 @@ impl Engine {
         let begun = Instant::now();
         match self.compact_step(Effort::Above(percent), STEP) {
             Ok(step) if step.done => (step.held > 0).then_some(AGAIN),
-            // As long again as it took is the writers': they have half of the machine's time at least.
+            // As long again as it took is the writers', until the log is twice what it has to be.
+            Ok(_) if self.is_behind() => Some(Duration::ZERO),
             Ok(_) => Some(begun.elapsed()),
             // A full disk, say. It is tried again when the log has grown, or has not.
             Err(_) => Some(10 * AGAIN),

@@ -43,14 +43,17 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// The number of a table, as the catalogue has it in keys and values.
+pub(super) fn number(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_le_bytes)
+}
+
 impl Engine {
     fn catalogue_id(&self, key: &[u8], at: u64) -> Result<Option<u32>> {
         let pin = Pin::new();
         let Some(record) = self.reader(&pin).get(CATALOGUE, key, at)? else { return Ok(None) };
-        match <[u8; 4]>::try_from(record.value()) {
-            Ok(id) => Ok(Some(u32::from_le_bytes(id))),
-            Err(_) => Err(self.damaged(&record, "a table id of four bytes")),
-        }
+        let id = number(record.value());
+        id.map(Some).ok_or_else(|| self.damaged(&record, "a table id of four bytes"))
     }
 
     /// The id of the table `name` as of `at`.
@@ -86,10 +89,9 @@ impl Engine {
         let pin = Pin::new();
         let found = self.reader(&pin).get(CATALOGUE, NEXT, at)?;
         let Some(record) = found else { return Ok(FIRST_NAMED) };
-        let next = <[u8; 4]>::try_from(record.value()).map(u32::from_le_bytes);
         let most = u64::from(FIRST_NAMED) + at / TABLE_BYTES;
-        match next {
-            Ok(next) if (u64::from(FIRST_NAMED)..=most).contains(&next.into()) => Ok(next),
+        match number(record.value()) {
+            Some(next) if (u64::from(FIRST_NAMED)..=most).contains(&next.into()) => Ok(next),
             _ => Err(self.damaged(&record, "a number for the next table")),
         }
     }
@@ -155,7 +157,6 @@ impl Engine {
                     && self.table_name(id, at)?.as_deref() == Some(name),
             )
         };
-        let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
         let fits = match record.key() {
             NEXT => true,
             [b'n', name @ ..] => same(str::from_utf8(name).ok(), number(record.value()))?,

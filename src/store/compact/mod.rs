@@ -51,6 +51,8 @@ pub(super) struct Compactor {
     moved: Option<u64>,
     /// Compaction in the background has begun and goes on below its threshold for a while.
     eager: bool,
+    /// More than half of the log is dead.
+    behind: bool,
 }
 
 /// How much garbage is worth the work.
@@ -65,6 +67,11 @@ pub(crate) enum Effort {
 impl Engine {
     pub(super) fn compactor<'a>(&self, half: &'a WriterHalf) -> MutexGuard<'a, Compactor> {
         half.compactor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log has more dead bytes than live ones, as of the last time that a segment was chosen.
+    pub(super) fn is_behind(&self) -> bool {
+        self.writer().is_ok_and(|half| self.compactor(half).behind)
     }
 
     /// One step of compaction, which reads about `budget` bytes of the log.
@@ -107,13 +114,19 @@ impl Engine {
         if self.count_step(half, budget, &mut report)? || self.settle_drained(half, compactor)? {
             return Ok(report);
         }
+        let durable = half.durable_sequence();
+        let waiting = compactor.drained.iter().filter(|it| it.waits_for_checkpoint(durable));
+        let waiting = waiting.filter_map(|drained| self.usage.used(drained.number()));
+        // A checkpoint writes all of the index, so it has to set free a good part of what that leads to.
+        if 4 * waiting.sum::<u64>() > self.cells.counters().map_or(0, |it| it.live_bytes) {
+            self.checkpoint()?;
+            return Ok(report);
+        }
         if let Some(number) = self.pick(half, compactor, effort)? {
             compactor.pass = self.begin_pass(compactor, number)?;
             return Ok(report);
         }
-        let durable = half.durable_sequence();
-        let waits = |drained: &Drained| drained.waits_for_checkpoint(durable);
-        if compactor.drained.iter().any(waits) {
+        if compactor.drained.iter().any(|drained| drained.waits_for_checkpoint(durable)) {
             self.checkpoint()?;
             return Ok(report);
         }

@@ -117,6 +117,7 @@ impl Engine {
         };
         let dead = total.saturating_sub(live).saturating_mul(100);
         let percent = u64::from(percent.min(100));
+        compactor.behind = dead > total.saturating_mul(50);
         // Once it has begun it goes on for a while, so that it does not begin again at every commit.
         let wanted = if compactor.eager { percent * 3 / 4 } else { percent };
         compactor.eager = dead > total.saturating_mul(wanted);

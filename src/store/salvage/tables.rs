@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::super::tables::FIRST_NAMED;
+use super::super::tables::{FIRST_NAMED, number};
 use super::super::{CATALOGUE, DEFAULT_TABLE};
 use super::piece::Entry;
 
@@ -40,13 +40,13 @@ impl Catalogue {
         // Of two tables of one name the younger has it: to make it the other was dropped.
         let mut named = HashMap::<&str, (u64, u32)>::new();
         for (key, (version, value)) in &self.newest {
-            let (number, name) = match (&key[..], value) {
-                ([b'i', number @ ..], Some(name)) => (u32_of(number), Some(&name[..])),
-                ([b'n', name @ ..], Some(number)) => (u32_of(number), Some(name)),
-                ([b'i', number @ ..], None) => (u32_of(number), None),
+            let (id, name) = match (&key[..], value) {
+                ([b'i', id @ ..], Some(name)) => (number(id), Some(&name[..])),
+                ([b'n', name @ ..], Some(id)) => (number(id), Some(name)),
+                ([b'i', id @ ..], None) => (number(id), None),
                 _ => continue,
             };
-            let Some(number) = number.filter(|number| *number >= FIRST_NAMED) else { continue };
+            let Some(number) = id.filter(|number| *number >= FIRST_NAMED) else { continue };
             match name.map(std::str::from_utf8) {
                 None => drop(tables.dropped.insert(number, *version)),
                 Some(Ok(name)) => {
@@ -63,10 +63,6 @@ impl Catalogue {
         }
         tables
     }
-}
-
-fn u32_of(bytes: &[u8]) -> Option<u32> {
-    bytes.try_into().ok().map(u32::from_le_bytes)
 }
 
 impl Tables {
