@@ -119,6 +119,8 @@ impl Engine {
 
     /// Takes the lock of the turn.
     pub(super) fn enter(&self, half: &WriterHalf, deadline: Option<Instant>) -> Result<()> {
+        // What ended this handle's writing is told before whatever the lock has to say.
+        half.syncer.check()?;
         let index = half.hold.up()?;
         let failed = |e| Error::io("lock", self.file(index_format::NAME), e);
         let Some(deadline) = deadline else { return index.lock().map_err(failed) };

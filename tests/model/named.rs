@@ -161,6 +161,23 @@ fn a_failed_checkpoint_is_not_the_failure_of_a_commit() {
     }
 }
 
+/// Regression: the lock of a turn that was none any more failed, and that was what the writer heard.
+#[test]
+fn a_handle_whose_sync_failed_says_so_before_it_takes_a_lock() {
+    for after in 0..6 {
+        let shape = Shape { shared: true, ..shape(1) };
+        let lock = Op::Fail(Fail { call: Call::Lock, after, errno: 5, times: 2 });
+        World::new(shape).live(&[
+            put(1, 1),
+            fail(Call::Msync),
+            Op::Checkpoint,
+            lock,
+            put(1, 2),
+            put(1, 3),
+        ]);
+    }
+}
+
 /// Regression: it was an error like any other, and the handle went on.
 #[test]
 fn a_commit_whose_sync_cannot_begin_ends_writing() {
