@@ -1,9 +1,10 @@
 //! Stories with a name about compaction and backups: each ended badly once, or would if the rule that it is named after were
 //! broken.
 
-use mapstone::sim::Point;
+use mapstone::sim::{Bug, Point, plant};
 
 use super::ops::{Crash, Fail, How, Op, Recovery, Shape, When};
+use super::quiet;
 use super::state::Val;
 use super::world::World;
 
@@ -217,4 +218,42 @@ fn a_burial_in_a_page_that_a_checkpoint_names_is_no_damage() {
         die_at(Point::CompactReleased, 1, Crash::Cut),
         ALL,
     ]);
+}
+
+/// What a restore takes from the end of the index, and what later batches take after it, is there before it is used.
+#[test]
+fn an_index_that_was_restored_twice_grows_before_its_pages_are_used() {
+    let table = |table, first, count| Op::Bulk { table, first, count, value: Val::new(1, 4) };
+    let mut story: Vec<Op> = (1..4).map(Op::CreateTable).collect();
+    story.extend((0..4).map(|number| table(number, 0, 200)));
+    story.extend([
+        table(0, 165, 63),
+        table(3, 198, 82),
+        Op::Batch { ops: vec![(0, 6, None), (1, 419, None)], immediate: true },
+        cut(),
+        table(1, 377, 38),
+        Op::Checkpoint,
+        cut(),
+        table(3, 334, 91),
+        table(2, 291, 96),
+        table(1, 268, 63),
+    ]);
+    for seed in 0..40 {
+        World::new(rare(seed)).live(&story);
+    }
+}
+
+/// Bugs that random stories come to by luck have one that finds them always.
+#[test]
+fn a_bug_with_a_story_of_its_own_is_found_by_it() {
+    let stories: [(Bug, fn()); 2] = [
+        (Bug::SkipGrow, an_index_that_was_restored_twice_grows_before_its_pages_are_used),
+        (Bug::SkipBlot, what_a_killed_batch_has_left_is_nothing_once_the_next_segment_is_gone),
+    ];
+    for (bug, story) in stories {
+        plant(Some(bug));
+        let found = quiet::run(story).is_err();
+        plant(None);
+        assert!(found, "{}", bug.name());
+    }
 }
