@@ -207,7 +207,7 @@ impl Options {
 
     /// Compacts in the background as soon as more than `percent` percent of the log are dead (overwritten versions, deleted
     /// keys), until clearly less are; `None` leaves it to [`Store::compact`](crate::Store::compact). Default: 40, which keeps the
-    /// log below 1.7 times its live bytes, plus one segment. Needs [`Options::background`].
+    /// log below 1.7 times its live bytes, and one segment more; beside a writer that never stops, a little above twice. Needs [`Options::background`].
     ///
     /// Compaction moves what is live in the segments that win most, so a smaller number means more writing. It works in
     /// small steps, and a commit waits for one step at most.
