@@ -11,6 +11,8 @@ mod cut_short;
 #[cfg(feature = "sim")]
 #[path = "compaction/full.rs"]
 mod full;
+#[path = "compaction/verified.rs"]
+mod verified;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 

@@ -46,6 +46,19 @@ struct Held {
     positions: BTreeMap<u64, (usize, u64)>,
 }
 
+/// A position that is held for as long as this is there.
+#[derive(Debug)]
+pub(super) struct Hold<'a> {
+    engine: &'a Engine,
+    pub(super) at: u64,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.engine.unhold(self.at);
+    }
+}
+
 impl Marks {
     fn lock(&self) -> MutexGuard<'_, Held> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,6 +121,11 @@ impl Engine {
             }
             positions.unmark(at).map_err(failed)?;
         }
+    }
+
+    /// Holds the present position for a while.
+    pub(super) fn hold_on(&self) -> Result<Hold<'_>> {
+        Ok(Hold { engine: self, at: self.hold()? })
     }
 
     /// Marks a position that is held already.

@@ -8,6 +8,7 @@ use crate::log::{Log, Record, Tail};
 use crate::sys::{Access, Pin};
 
 use super::super::Engine;
+use super::super::marks::Hold;
 
 /// A store at one position. What a reader there may need stays.
 pub(super) struct Source<'a> {
@@ -18,7 +19,7 @@ pub(super) struct Source<'a> {
     pub(super) at: u64,
     /// Number of the segment in which the log ended there.
     pub(super) last: u64,
-    held: bool,
+    _hold: Option<Hold<'a>>,
 }
 
 /// The records of one segment, all of which count.
@@ -35,12 +36,10 @@ pub(super) struct Extent {
 
 impl<'a> Source<'a> {
     pub(super) fn hold(engine: &'a Engine) -> Result<Source<'a>> {
-        let mut source =
-            Source { engine, log: engine.fresh_log(), at: engine.hold()?, last: 0, held: true };
-        if planted(Bug::BackupUnheld) {
-            engine.unhold(source.at);
-            source.held = false;
-        }
+        let hold = engine.hold_on()?;
+        let (log, at) = (engine.fresh_log(), hold.at);
+        let hold = (!planted(Bug::BackupUnheld)).then_some(hold);
+        let mut source = Source { engine, log, at, last: 0, _hold: hold };
         // The log ends at the end of a segment rather than at the start of one that is not there yet.
         let started = |number: &u64| source.start(*number) + HEADER <= source.at;
         let last = source.log.numbers()?.into_iter().rev().find(started);
@@ -185,13 +184,5 @@ impl<'a> Source<'a> {
     pub(super) fn is_right(&self, record: &Record<'_>, extent: &Extent) -> bool {
         let verified = record.verify() || planted(Bug::BackupUnverified);
         verified && record.end() <= extent.to && !record.is_lost()
-    }
-}
-
-impl Drop for Source<'_> {
-    fn drop(&mut self) {
-        if self.held {
-            self.engine.unhold(self.at);
-        }
     }
 }

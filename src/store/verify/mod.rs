@@ -72,14 +72,18 @@ impl Engine {
             half.map(|half| half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner));
         let _others = half.map(|half| self.lock_checkpoints(half)).transpose()?;
         let writer = half.map(|half| self.claim(half, half.lock_timeout)).transpose()?;
+        // A writer elsewhere may compact. Where nothing can be marked, that is what is found.
+        let hold = half.is_none().then(|| self.hold_on().ok()).flatten();
         let (log, pin) = (self.fresh_log(), Pin::new());
+        let at = hold.as_ref().map_or_else(|| self.committed(), |hold| hold.at);
         let clean = clean::read(self.cells.region()).is_some();
         let scope = Scope {
             engine: self,
             log: log.view(&pin),
-            at: self.committed(),
+            at,
             usage_is_known: self.cells.counted() == self.committed(),
-            counters: self.cells.counters(),
+            // Beside a writer they may be those of a later commit.
+            counters: self.cells.counters().filter(|counters| counters.position == at),
             clean,
             ours: writer.is_some(),
             settled: clean || writer.as_ref().is_some_and(|writer| !writer.unfinished),
