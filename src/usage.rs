@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::usage::{bytes, place, word};
-use crate::sys::sync::AtomicU64;
+use crate::sys::sync::{AtomicBool, AtomicU64};
 
 /// What is kept of a segment: bytes of values and of tombstones that the index leads to, and of all records.
 const WORDS: usize = 3;
@@ -17,6 +17,8 @@ const WORDS: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Usage {
     chunks: Option<Chunks>,
+    /// Some words could not be mapped when they were needed.
+    missed: AtomicBool,
 }
 
 /// Bytes of a segment that the index leads to.
@@ -67,7 +69,7 @@ impl Live {
 
 impl Usage {
     pub(crate) fn new(chunks: Option<Chunks>) -> Usage {
-        Usage { chunks }
+        Usage { chunks, missed: AtomicBool::new(false) }
     }
 
     /// The segment's words; None when the file does not reach that far, or cannot be mapped: then nothing is known.
@@ -77,9 +79,14 @@ impl Usage {
         let chunks = self.chunks.as_ref()?;
         let page = match chunks.mapped(page) {
             Some(words) => words,
-            None => chunks.page(page).ok()??,
+            None => chunks.page(page).inspect_err(|_| self.missed.store(true, Release)).ok()??,
         };
         page.get(index..)?.first_chunk()
+    }
+
+    /// Some words could not be mapped, so what was to be stored there may not have been.
+    pub(crate) fn has_missed(&self) -> bool {
+        self.missed.load(Acquire)
     }
 
     /// Makes room for all segments up to `number`.

@@ -101,7 +101,7 @@ impl Engine {
         let life = engine.life()?;
         reach(Point::OpenBrought);
         engine.cells.publish(&recovered.counters);
-        engine.cells.set_counted(recovered.counters.position);
+        engine.set_counted(recovered.counters.position);
         engine.learn_used(recovered.tail.segment)?;
         engine.index.assume_reserved();
         reach(Point::OpenPublished);

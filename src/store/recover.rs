@@ -246,7 +246,7 @@ impl Engine {
                 end = Tail { position: scan.position(), segment: scan.segment().number() };
             }
         }
-        self.cells.set_counted(end.position);
+        self.set_counted(end.position);
         Ok((end, counters))
     }
 

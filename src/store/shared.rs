@@ -178,7 +178,7 @@ impl Engine {
         let resumed = self.resume(true)?;
         let resumed = self.seal_beside(resumed)?;
         self.cells.publish(&resumed.counters);
-        self.cells.set_counted(resumed.counters.position);
+        self.set_counted(resumed.counters.position);
         self.learn_used(resumed.tail.segment)?;
         self.index.assume_reserved();
         *writer = Writer::new(resumed, false);
@@ -195,7 +195,7 @@ impl Engine {
                 let known = self.cells.counted() == counters.position;
                 self.publish(writer, counters);
                 if known {
-                    self.cells.set_counted(writer.counters.position);
+                    self.set_counted(writer.counters.position);
                 }
             }
             reach(Point::TurnEnding);

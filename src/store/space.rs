@@ -67,6 +67,11 @@ impl Engine {
         position >> self.superblock.segment_bytes.trailing_zeros()
     }
 
+    /// Says that `usage` is what it is as of the commit at `position`; or that of nothing, if this handle could not store all of it.
+    pub(super) fn set_counted(&self, position: u64) {
+        self.cells.set_counted(if self.usage.has_missed() { 0 } else { position });
+    }
+
     /// Takes note of the records that the index leads to since the last commit, and of those that it led to before.
     #[inline]
     pub(super) fn account<'a>(
@@ -91,7 +96,10 @@ impl Engine {
             }
         }
         self.usage.add(number, sum);
-        self.cells.set_counted(writer.counters.position);
+        // What was missed by whichever handle stays so until the store is opened again.
+        if self.cells.counted() != 0 {
+            self.set_counted(writer.counters.position);
+        }
     }
 
     /// Takes note of one record. In a replay, whatever version the slot shows already, the counts are as of the record before.
@@ -223,10 +231,11 @@ impl Engine {
     /// whatever was noted for a batch that was given up.
     pub(super) fn segment_rows(&self, last: u64) -> Result<Vec<SegmentRow>> {
         let word = crate::format::usage::word;
+        let counted = self.cells.counted() != 0;
         let row = |number: u64| {
-            let live = self.usage.live(number);
+            let live = self.usage.live(number).filter(|_| counted);
             let (puts, tombstones) = (live.map(|l| l.puts), live.map(|l| l.tombstones));
-            let used = self.usage.used(number).filter(|_| number < last);
+            let used = self.usage.used(number).filter(|_| counted && number < last);
             [number, word(puts), word(tombstones), word(used)]
         };
         Ok(self.log.numbers()?.into_iter().map(row).collect())
@@ -249,7 +258,7 @@ impl Engine {
         for number in touched.unwrap_or(numbers) {
             self.usage.set_live(number, None);
         }
-        self.cells.set_counted(committed);
+        self.set_counted(committed);
         Ok(())
     }
 

@@ -243,6 +243,29 @@ fn an_index_that_was_restored_twice_grows_before_its_pages_are_used() {
     }
 }
 
+/// Regression: a recovery could not map `usage` and went on, and later what it had not written there was taken for counted.
+#[test]
+fn words_of_usage_that_could_not_be_mapped_are_not_known() {
+    for after in 0..12 {
+        let fail = Fail { call: mapstone::sim::Call::Map, after, errno: 5, times: 1 };
+        let recovery =
+            Recovery { crashes: vec![(When::Steps(26), Crash::Cut)], fail: Some(fail), peek: true };
+        let when = When::At(Point::AppendRecord, 1);
+        let mut story: Vec<Op> = (1..4).map(Op::CreateTable).collect();
+        story.extend([
+            Op::Reader,
+            put(0, 3900),
+            die_at(Point::AppendLast, 1, Crash::Kill),
+            put(0, 0),
+            Op::DieAfter { when, how: Crash::Kill, recovery },
+            batch(vec![(0, 419, Some(Val::new(0, 0))), (0, 0, None)]),
+            die_at(Point::SpaceReserved, 1, Crash::Kill),
+            put(0, 0),
+        ]);
+        World::new(Shape { segment: 1 << 16, ..rare(0) }).live(&story);
+    }
+}
+
 /// Bugs that random stories come to by luck have one that finds them always.
 #[test]
 fn a_bug_with_a_story_of_its_own_is_found_by_it() {
