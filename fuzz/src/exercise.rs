@@ -1,7 +1,7 @@
 //! Opens a store that may be damaged in every way, reads all of it, and writes to it.
 
 use mapstone::sim::SimDisk;
-use mapstone::{Error, Store};
+use mapstone::{Error, Salvage, Store};
 
 use super::damage::Files;
 use super::sample::{KEYS, Sample, TABLE};
@@ -41,7 +41,8 @@ pub(super) fn repair(sample: &Sample, files: &Files) {
     let disk = SimDisk::holding(files, sample.life);
     let opened = sample.options().open_read_only_sim(&disk);
     let whole = opened.ok().filter(|store| store.verify().is_ok_and(|found| found.is_ok()));
-    let entries = whole.map(|store| store.stats().expect("a sound store").entries);
+    let whole =
+        whole.map(|store| (store.position(), store.stats().expect("a sound store").entries));
     let before = disk.files();
     let new = SimDisk::new(1);
     let salvaged = sample.options().repair_sim(&disk, &new);
@@ -50,10 +51,14 @@ pub(super) fn repair(sample: &Sample, files: &Files) {
         let store = sample.options().open_sim(&new).expect("a store that was closed");
         assert!(look(&store), "a new store is damaged");
         assert_eq!(store.stats().expect("a sound store").entries, salvage.entries);
-        // A log that an old clean record cuts short is whole to a verification as well.
-        assert!(entries.is_none_or(|entries| entries <= salvage.entries), "{salvage:?}");
     }
-    assert!(salvaged.is_ok() || entries.is_none(), "{salvaged:?}");
+    assert!(salvaged.is_ok() || whole.is_none(), "{salvaged:?}");
+    // What comes after the commit that was verified may be forged, and take from what there was.
+    let salvage = salvaged.ok();
+    let at = salvage.as_ref().map(|salvage| salvage.position);
+    let entries = whole.filter(|(position, _)| Some(*position) == at).map(|(_, entries)| entries);
+    let fits = |salvage: &Salvage| entries.is_none_or(|entries| entries <= salvage.entries);
+    assert!(salvage.as_ref().is_none_or(fits), "{salvage:?} {entries:?}");
     let mut options = sample.options();
     if let Ok(store) = options.rebuild_index(true).open_sim(&SimDisk::holding(files, sample.life)) {
         look(&store);
@@ -64,7 +69,6 @@ pub(super) fn repair(sample: &Sample, files: &Files) {
             damage.iter().all(|it| it.file.parent().is_some_and(|dir| dir.ends_with(log))),
             "{damage:?}"
         );
-        // What an old clean record cut off may be forged.
         let fits = |entries| store.stats().map_or(!damage.is_empty(), |it| it.entries >= entries);
         assert!(entries.is_none_or(fits), "{entries:?} {:?}", store.stats());
     }
