@@ -10,8 +10,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, by what the caller can do about it.
 ///
 /// Nothing on disk has changed when a call fails, with two exceptions: after [`Error::Poisoned`] (and the [`Error::Io`]
-/// of the sync that caused it, or of what kept it from being begun) or [`Error::Lost`] the outcome of commits that were not yet durable is known only to the next open, and a
-/// commit that fails with [`Error::Full`] while its index pages were being reserved may be completed by a later write.
+/// of the sync that caused it, or of what kept it from being begun) or [`Error::Lost`] the outcome of commits that were not
+/// yet durable is known only to the next open, and a commit that fails with [`Error::Full`] while its index pages were being reserved may be completed by a later write.
 ///
 /// ```
 /// let dir = tempfile::tempdir()?;

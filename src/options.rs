@@ -156,8 +156,8 @@ impl Options {
     /// committed, whoever it was; only one handle syncs at a time, and those who wait for it share it. Checkpoints are made by
     /// whoever passes the interval, one at a time. The handle that is closed last leaves the store clean.
     ///
-    /// Any of them may compact, in the background or by [`Store::compact`](crate::Store::compact), one step at a time whoever takes it; the steps that
-    /// change something are turns. The file `index` does not become shorter while the store is shared.
+    /// Any of them may compact, in the background or by [`Store::compact`](crate::Store::compact), one step at a time whoever
+    /// takes it; the steps that change something are turns. The file `index` does not become shorter while the store is shared.
     ///
     /// A thread that has a transaction of one handle open and writes through another handle waits for itself:
     /// [`lock_timeout`](Options::lock_timeout) ends that.
@@ -207,7 +207,8 @@ impl Options {
 
     /// Compacts in the background as soon as more than `percent` percent of the log are dead (overwritten versions, deleted
     /// keys), until clearly less are; `None` leaves it to [`Store::compact`](crate::Store::compact). Default: 40, which keeps the
-    /// log below 1.7 times its live bytes, and one segment more; beside a writer that never stops, a little above twice. Needs [`Options::background`].
+    /// log below 1.7 times its live bytes, and one segment more; beside a writer that never stops, a little above twice. Needs
+    /// [`Options::background`].
     ///
     /// Compaction moves what is live in the segments that win most, so a smaller number means more writing. It works in
     /// small steps, and a commit waits for one step at most.

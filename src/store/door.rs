@@ -9,7 +9,7 @@ use crate::format::meta::{BYTES, SUPERBLOCK, Superblock, Unreadable};
 use crate::format::segment::{HEADER_BYTES, SegmentHeader};
 use crate::format::{VERSION, index as index_format};
 use crate::options::Options;
-use crate::sys::{Access, Disk, File};
+use crate::sys::{Access, Disk, File, ForkGuard};
 
 use super::create::{META, check_vacant};
 
@@ -133,4 +133,15 @@ pub(super) fn open_index(
         return Err(Error::corrupt(path, 16, "the id of this store", "another id"));
     }
     Ok(file)
+}
+
+/// What comes before the lock of whoever opens for writing: the directory, on a file system that will do.
+pub(super) fn approach(disk: &dyn Disk, options: &Options) -> Result<ForkGuard> {
+    let fork = ForkGuard::new().map_err(|e| Error::io("map", "anonymous memory", e))?;
+    let exists = is_there(disk, options)?;
+    check_coherent(disk, options)?;
+    if !exists {
+        disk.make_dir("").map_err(|e| Error::io("create", disk.root(), e))?;
+    }
+    Ok(fork)
 }

@@ -15,11 +15,13 @@ use crate::index::{Editor, Index};
 use crate::log::{Log, Tail};
 use crate::options::Options;
 use crate::sys::sync::{AtomicU64, Mutex};
-use crate::sys::{Access, Disk, ForkGuard, LockKind, Pin, losses};
+use crate::sys::{Access, Disk, LockKind, Pin, losses};
 
 use super::background::Background;
 use super::create::{LOCK, META, create, put_readers};
-use super::door::{check_coherent, check_finished, is_there, open_index, read_superblock};
+use super::door::{
+    approach, check_coherent, check_finished, is_there, open_index, read_superblock,
+};
 use super::durable::Syncer;
 use super::hold::Hold;
 use super::locks::{PAUSE, alone, is_locked, lock, no_writer_is_up, same_kernel, wait_for};
@@ -49,12 +51,7 @@ impl Engine {
         if options.shared_writer {
             return Engine::open_shared(disk, options, watch);
         }
-        let fork = ForkGuard::new().map_err(|e| Error::io("map", "anonymous memory", e))?;
-        let exists = is_there(&*disk, options)?;
-        check_coherent(&*disk, options)?;
-        if !exists {
-            disk.make_dir("").map_err(|e| Error::io("create", disk.root(), e))?;
-        }
+        let fork = approach(&*disk, options)?;
         let lock = lock(&*disk)?;
         let hold =
             Hold::new(lock, fork).map_err(|e| Error::io("stat", disk.root().join(LOCK), e))?;

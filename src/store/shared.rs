@@ -17,10 +17,10 @@ use crate::format::usage;
 use crate::index::Editor;
 use crate::log::Tail;
 use crate::options::Options;
-use crate::sys::{Access, Disk, File, ForkGuard, LockKind, process_id};
+use crate::sys::{Access, Disk, File, LockKind, process_id};
 
 use super::create::{LOCK, META};
-use super::door::{check_coherent, is_there, open_index};
+use super::door::{approach, open_index};
 use super::hold::Hold;
 use super::locks::{DYING, PAUSE, holder, is_locked, wait_for};
 use super::progress::Watch;
@@ -254,12 +254,7 @@ impl Engine {
         options: &Options,
         watch: Watch<'_>,
     ) -> Result<Option<Engine>> {
-        let fork = ForkGuard::new().map_err(|e| Error::io("map", "anonymous memory", e))?;
-        let exists = is_there(&**disk, options)?;
-        check_coherent(&**disk, options)?;
-        if !exists {
-            disk.make_dir("").map_err(|e| Error::io("create", disk.root(), e))?;
-        }
+        let fork = approach(&**disk, options)?;
         let path = disk.root().join(LOCK);
         let failed = |e| Error::io("lock", &path, e);
         let file = disk.touch(LOCK).map_err(|e| Error::io("open", &path, e))?;

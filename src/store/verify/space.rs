@@ -6,7 +6,6 @@ use crate::error::{Error, Result};
 use crate::format::meta::cell;
 use crate::format::usage::place;
 use crate::format::{PAGE, usage};
-
 use crate::store::create::READERS;
 use crate::sys::Access;
 
