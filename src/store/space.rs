@@ -68,6 +68,7 @@ impl Engine {
     }
 
     /// Says that `usage` is what it is as of the commit at `position`; or that of nothing, if this handle could not store all of it.
+    /// Commits and recoveries end with this. Compaction stores only where it has looked before, and what was mapped once stays so.
     pub(super) fn set_counted(&self, position: u64) {
         self.cells.set_counted(if self.usage.has_missed() { 0 } else { position });
     }
