@@ -41,7 +41,22 @@ impl Log {
     fn create(&self, number: u64, epoch: u32, prev_end: u64, first: u64) -> Result<Segment> {
         let bytes = (HEADER + first).next_multiple_of(PAGE).max(self.segment_bytes);
         let header = SegmentHeader { id: self.id, number, epoch, bytes, prev_end };
+        self.clear_within(&header)?;
         Segment::create(&*self.disk, self.segment_bytes, header)
+    }
+
+    /// Unlinks what a batch that failed has left under the numbers that a longer segment is to take. Once that segment is gone,
+    /// nothing would tell them from segments of the log. The sync of the directory that makes it durable makes this so too.
+    fn clear_within(&self, longer: &SegmentHeader) -> Result<()> {
+        let end = longer.number + longer.bytes.div_ceil(self.segment_bytes);
+        if longer.number + 1 < end {
+            for number in
+                self.numbers()?.into_iter().filter(|n| (longer.number + 1..end).contains(n))
+            {
+                self.remove(number)?;
+            }
+        }
+        Ok(())
     }
 
     /// Creates segment `number` and starts the log, or a new epoch of it, there.

@@ -280,3 +280,23 @@ fn a_bug_with_a_story_of_its_own_is_found_by_it() {
         assert!(found, "{}", bug.name());
     }
 }
+
+/// Regression: a segment whose directory could not be synced stayed there under a number that a longer segment took later. When
+/// that one had been removed, what was left passed for a segment, and hid those under the numbers that it seemed to take.
+#[test]
+fn what_a_failed_batch_has_left_is_gone_before_a_longer_segment_takes_its_number() {
+    let fail = Fail { call: mapstone::sim::Call::SyncDir, after: 3, errno: 5, times: 1 };
+    let recovery = Recovery { crashes: Vec::new(), fail: Some(fail), peek: false };
+    let small = Some(Val::new(0, 0));
+    World::new(Shape { shared: true, ..rare(5567) }).live(&[
+        put(14, 0),
+        Op::Die { how: Crash::Kill, recovery },
+        batch(vec![(0, 0, Some(Val::new(0, 4001))), (0, 14, None), (0, 419, small)]),
+        batch(vec![(0, 419, small)]),
+        put(0, 0),
+        put(0, 0),
+        batch(vec![(0, 419, None)]),
+        die_at(Point::RecordKeyed, 1, Crash::Kill),
+        Op::Compact { budget: 256, steps: 0 },
+    ]);
+}
