@@ -229,7 +229,7 @@ impl Engine {
     }
 
     /// What is known of all segments, for a checkpoint of a log that ends in segment `last`: where its records end is not known,
-    /// whatever was noted for a batch that was given up.
+    /// whatever was noted for a batch that was given up. A file after it is none of the log's, whatever was noted of it once.
     pub(super) fn segment_rows(&self, last: u64) -> Result<Vec<SegmentRow>> {
         let word = crate::format::usage::word;
         let counted = self.cells.counted() != 0;
@@ -239,7 +239,7 @@ impl Engine {
             let used = self.usage.used(number).filter(|_| counted && number < last);
             [number, word(puts), word(tombstones), word(used)]
         };
-        Ok(self.log.numbers()?.into_iter().map(row).collect())
+        Ok(self.log.numbers()?.into_iter().take_while(|number| *number <= last).map(row).collect())
     }
 
     /// After a killed process: the last batch may have been counted in part, so nothing is known of the segments it touched.

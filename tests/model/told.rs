@@ -300,3 +300,34 @@ fn what_a_failed_batch_has_left_is_gone_before_a_longer_segment_takes_its_number
         Op::Compact { budget: 256, steps: 0 },
     ]);
 }
+
+/// Regression: after a power cut a file of the log as it was before still lay behind the log's end, and a checkpoint told of that
+/// number what `usage` had known of it. A replay went on from there when the log had come to it.
+#[test]
+fn a_checkpoint_tells_nothing_of_segments_that_the_log_has_not_come_to() {
+    let small = Some(Val::new(0, 4));
+    let many = |count: u16| (0..count).map(|key| (0, key, small)).collect();
+    let amid = |point, batch| Op::Amid { at: (point, 1), batches: vec![batch] };
+    let fail = Fail { call: mapstone::sim::Call::Map, after: 4, errno: 5, times: 1 };
+    let crashes = vec![(When::At(Point::CreateNamed, 1), Crash::Kill)];
+    let recovery = Recovery { crashes, fail: Some(fail), peek: false };
+    World::new(rare(64_992)).live(&[
+        Op::CreateTable(1),
+        Op::CreateTable(2),
+        Op::CreateTable(3),
+        outcomes(3),
+        amid(Point::CheckpointIndexed, many(306)),
+        Op::Outcomes { count: 1, recovery },
+        Op::Bulk { table: 0, first: 61, count: 65, value: Val::new(0, 0) },
+        Op::Bulk { table: 0, first: 102, count: 101, value: Val::new(0, 4) },
+        bulk(0, 75, Val::new(0, 4)),
+        amid(Point::CheckpointLogged, vec![(0, 0, None)]),
+        outcomes(1),
+        bulk(0, 20, Val::new(0, 4)),
+        bulk(0, 20, Val::new(0, 4)),
+        Op::Bulk { table: 2, first: 0, count: 20, value: Val::new(0, 4) },
+        die_at(Point::SplitAnnounced, 1, Crash::Kill),
+        amid(Point::CheckpointLogged, many(211)),
+        outcomes(1),
+    ]);
+}
