@@ -89,6 +89,11 @@ impl Usage {
         self.missed.load(Acquire)
     }
 
+    /// Whoever says so stores again all that may not have been.
+    pub(crate) fn try_again(&self) {
+        self.missed.store(false, Release);
+    }
+
     /// Makes room for all segments up to `number`.
     pub(crate) fn ensure(&self, number: u64) -> Result<()> {
         let Some(chunks) = &self.chunks else { return Ok(()) };

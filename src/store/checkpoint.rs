@@ -85,6 +85,7 @@ impl Engine {
         if !planted(Bug::NotQuiet) {
             self.sync_to(half, writer.counters.position)?;
         }
+        self.mend_usage(writer.counters.segment)?;
         let rows = self.segment_rows(writer.counters.segment)?;
         let captured = writer.editor.capture(&self.index)?;
         half.touched.store(false, Relaxed);

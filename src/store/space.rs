@@ -97,7 +97,7 @@ impl Engine {
             }
         }
         self.usage.add(number, sum);
-        // What was missed by whichever handle stays so until the store is opened again.
+        // What was missed by whichever handle stays so until it is mended.
         if self.cells.counted() != 0 {
             self.set_counted(writer.counters.position);
         }
@@ -177,6 +177,30 @@ impl Engine {
 
     /// Learns from the headers of segments up to the `last` where the ones before them end, as far as that is not known.
     pub(super) fn learn_used(&self, last: u64) -> Result<()> {
+        self.learn(last, |number| self.usage.used(number))
+    }
+
+    /// Some handle could not store all of `usage`.
+    pub(super) fn is_usage_lost(&self) -> bool {
+        self.usage.has_missed() || self.cells.counted() == 0
+    }
+
+    /// What some handle could not store is not known, once words can be mapped again; where segments end, their headers say. The
+    /// writer lock is held.
+    pub(super) fn mend_usage(&self, last: u64) -> Result<()> {
+        if !self.is_usage_lost() {
+            return Ok(());
+        }
+        self.usage.try_again();
+        for number in self.log.numbers()? {
+            self.usage.set_live(number, None);
+        }
+        self.learn(last, |_| None)?;
+        self.set_counted(self.committed());
+        Ok(())
+    }
+
+    fn learn(&self, last: u64, known: impl Fn(u64) -> Option<u64>) -> Result<()> {
         let (log, pin) = (self.fresh_log(), Pin::new());
         let log = log.view(&pin);
         let mut next = 0;
@@ -189,7 +213,7 @@ impl Engine {
             if number < next || number >= last {
                 continue;
             }
-            if let Some(used) = self.usage.used(number) {
+            if let Some(used) = known(number) {
                 next = number
                     + HEADER.saturating_add(used).div_ceil(self.superblock.segment_bytes).max(1);
                 continue;

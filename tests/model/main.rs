@@ -9,6 +9,7 @@
 mod backups;
 mod between;
 mod check;
+mod counted;
 mod cuts;
 mod lives;
 mod named;

@@ -83,6 +83,10 @@ impl Engine {
         if half.shared.is_some() {
             self.forget_gone(compactor)?;
         }
+        if self.is_usage_lost() {
+            // Before segments go whose headers tell where others end.
+            self.mend_usage(self.claim(half, half.lock_timeout)?.counters.segment)?;
+        }
         match self.next_step(half, compactor, effort, budget) {
             Err(full @ Error::Full { .. }) => match self.make_room(half, compactor)? {
                 0 => Err(full),
