@@ -45,6 +45,12 @@ impl Engine {
         self.cells.horizon() <= at || self.committed() == at
     }
 
+    /// The segment of that position, and all before it, are gone.
+    #[cold]
+    fn is_reclaimed(&self, position: u64) -> Result<bool> {
+        Ok(self.log.numbers()?.first().is_some_and(|oldest| self.number(position) < *oldest))
+    }
+
     #[cold]
     pub(super) fn damaged(&self, record: &Record<'_>, expected: &str) -> Error {
         let (name, offset) = record.place();
@@ -141,7 +147,11 @@ impl<'p> Reader<'p> {
                 return Err(self.engine.damaged(&record, "a position before the record's own"));
             }
             self.engine.check_record(&record)?;
-            record = self.record(prev)?;
+            record = match self.record(prev) {
+                // A mark keeps every value that can be seen from it, but no tombstone (invariant I18), which is nothing as well.
+                Err(_) if self.engine.is_reclaimed(prev)? => return Ok(None),
+                older => older?,
+            };
         }
         self.engine.check_record(&record)?;
         if self.engine.verify_on_read && !record.verify() {

@@ -257,3 +257,28 @@ fn a_bug_with_a_story_of_its_own_is_found_by_it() {
         assert!(found, "{}", bug.name());
     }
 }
+
+/// Regression: between the drain of the oldest segment and the burial of its tombstones a key was written again. The chain of its
+/// new records led a snapshot to the tombstone, which was gone.
+#[test]
+fn a_snapshot_sees_nothing_where_a_tombstone_has_gone() {
+    World::new(rare(11_667)).live(&[
+        bulk(0, 60, Val::new(1, 20)),
+        bulk(0, 60, Val::new(2, 20)),
+        Op::Reader,
+        Op::Compact { budget: 4096, steps: 0 },
+        put(0, 0),
+        put(0, 0),
+        Op::Snapshot,
+        delete(0..1),
+        put(1, 0),
+        put(1, 0),
+        delete(0..1),
+        Op::Overtake { times: 1, batch: vec![(0, 1, None)] },
+        Op::LetGo,
+        Op::Snapshot,
+        put(0, 0),
+        Op::Compact { budget: 256, steps: 0 },
+        put(0, 0),
+    ]);
+}
