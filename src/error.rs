@@ -145,6 +145,22 @@ pub enum Error {
     /// This thread has a write transaction of this handle open, or runs in a closure under the writer lock, and was to wait for
     /// that to end. Write through the transaction.
     InTransaction,
+    /// Compaction has taken away what was committed after that position, so changes cannot be told from there on. Take a
+    /// snapshot, and the changes after it; a cursor ([`Store::cursor`](crate::Store::cursor)) keeps this from happening.
+    Compacted {
+        /// The position to begin after.
+        position: u64,
+        /// The lowest position after which all is still there.
+        oldest: u64,
+    },
+    /// No commit of this store ends at that position, or another one than was meant: a power cut has taken back what was not
+    /// durable.
+    NoSuchCommit {
+        /// The position.
+        position: u64,
+        /// How that is known.
+        why: String,
+    },
     /// The handle was opened before a `fork` and is used to write in the child.
     Forked,
     /// The bytes of a value cannot be seen as the type that was asked for.
@@ -266,6 +282,13 @@ impl fmt::Display for Error {
             }
             Error::Conflict => {
                 f.write_str("what the transaction has read was changed by another commit")
+            }
+            Error::Compacted { position, oldest } => write!(
+                f,
+                "what was committed after {position} has been compacted; changes can be told after {oldest}"
+            ),
+            Error::NoSuchCommit { position, why } => {
+                write!(f, "no commit of this store ends at {position}: {why}")
             }
             Error::InTransaction => {
                 f.write_str("this thread has a write transaction open; write through that")

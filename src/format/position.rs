@@ -1,6 +1,8 @@
 //! A position: a byte address in the log that only ever grows, names a record, orders commits, and is the snapshot.
 
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 /// Records and values start at multiples of this many bytes.
 pub(crate) const ALIGN: u64 = 16;
@@ -35,10 +37,68 @@ impl Position {
     pub fn as_u64(self) -> u64 {
         self.0
     }
+
+    /// The position of a number that [`Position::as_u64`] gave. That of no number at all, 0, is before the first commit.
+    pub fn from_u64(number: u64) -> Position {
+        Position(number)
+    }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A commit, told from any other that could ever end at the same position: a power cut takes back what was not durable, and
+/// then other commits take its place.
+///
+/// It is written as `position.epoch`, or as the position alone if the epoch is not known.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let store = mapstone::Store::open(dir.path().join("db"))?;
+/// let bookmark = store.watch("")?.bookmark();
+/// assert_eq!(bookmark.position(), store.position());
+/// let text = bookmark.to_string();
+/// assert_eq!(text.parse::<mapstone::Bookmark>()?, bookmark);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Bookmark {
+    pub(crate) position: Position,
+    /// That of the segment in which the commit ends; 0 if it is not known.
+    pub(crate) epoch: u32,
+}
+
+impl Bookmark {
+    /// Where the commit ends.
+    pub fn position(self) -> Position {
+        self.position
+    }
+}
+
+impl From<Position> for Bookmark {
+    /// Whichever commit ends there.
+    fn from(position: Position) -> Bookmark {
+        Bookmark { position, epoch: 0 }
+    }
+}
+
+impl fmt::Display for Bookmark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.epoch {
+            0 => self.position.fmt(f),
+            epoch => write!(f, "{}.{epoch}", self.position),
+        }
+    }
+}
+
+impl FromStr for Bookmark {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Bookmark, ParseIntError> {
+        let (position, epoch) = text.split_once('.').unwrap_or((text, "0"));
+        Ok(Bookmark { position: Position(position.parse()?), epoch: epoch.parse()? })
     }
 }

@@ -176,6 +176,12 @@ impl Log {
         Ok(())
     }
 
+    /// Lets go of the segments before `number`, as far as nobody looks at them any more.
+    pub(crate) fn let_go_before(&self, number: u64) {
+        self.segments.take_away_all(|it| it < number, &self.gone);
+        self.collect();
+    }
+
     /// A segment from `number` on is mapped.
     pub(crate) fn maps_from(&self, number: u64) -> bool {
         let pin = Pin::new();

@@ -13,6 +13,8 @@ pub(crate) struct Scan<'a> {
     /// The segment that follows, and whether it has been looked for.
     successor: Option<Option<&'a Segment>>,
     position: u64,
+    /// No segment is looked for after this one.
+    last: u64,
 }
 
 impl<'a> Scan<'a> {
@@ -23,7 +25,12 @@ impl<'a> Scan<'a> {
             let expected = format!("a segment with the position {position}");
             return Err(Error::corrupt(log.log.path(number), 32, expected, number));
         }
-        Ok(Scan { log, segment, successor: None, position })
+        Ok(Scan { log, segment, successor: None, position, last: u64::MAX })
+    }
+
+    /// The same up to a commit that ends in segment `last`: what comes after that is not looked for.
+    pub(crate) fn up_to(log: View<'a>, number: u64, position: u64, last: u64) -> Result<Scan<'a>> {
+        Ok(Scan { last, ..Scan::new(log, number, position)? })
     }
 
     /// Where the next record is, or would be.
@@ -71,7 +78,10 @@ impl<'a> Scan<'a> {
         if let Some(known) = self.successor {
             return Ok(known);
         }
-        let found = self.log.find(self.log.log.after(self.segment))?;
+        let found = match self.segment.number() < self.last {
+            true => self.log.find(self.log.log.after(self.segment))?,
+            false => None,
+        };
         self.successor = Some(found);
         Ok(found)
     }

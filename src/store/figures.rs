@@ -78,7 +78,7 @@ impl Engine {
         Ok(used.fold(last, u64::saturating_add))
     }
 
-    fn settled_counters(&self) -> Result<Counters> {
+    pub(super) fn settled_counters(&self) -> Result<Counters> {
         for _ in 0..TURNS {
             if let Some(counters) = (0..PATIENCE).find_map(|_| self.cells.counters()) {
                 return Ok(counters);

@@ -32,6 +32,16 @@ fn id_key(id: u32) -> [u8; 5] {
     [b'i', a, b, c, d]
 }
 
+/// The name in a catalogue key of a name.
+pub(crate) fn named(key: &[u8]) -> Option<&str> {
+    key.strip_prefix(b"n").and_then(|name| str::from_utf8(name).ok())
+}
+
+/// The id in a catalogue key of an id.
+pub(super) fn id_of(key: &[u8]) -> Option<u32> {
+    key.strip_prefix(b"i").and_then(number)
+}
+
 fn check_name(name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::InvalidOption { option: "table name", why: "it is empty".into() });
@@ -159,8 +169,8 @@ impl Engine {
         };
         let fits = match record.key() {
             NEXT => true,
-            [b'n', name @ ..] => same(str::from_utf8(name).ok(), number(record.value()))?,
-            [b'i', id @ ..] => same(str::from_utf8(record.value()).ok(), number(id))?,
+            key @ [b'n', ..] => same(named(key), number(record.value()))?,
+            key @ [b'i', ..] => same(str::from_utf8(record.value()).ok(), id_of(key))?,
             _ => false,
         };
         if fits { Ok(()) } else { Err(self.damaged(record, "a table's name and its number")) }

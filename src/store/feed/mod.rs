@@ -1,0 +1,116 @@
+//! The log as a feed: what was committed after a position, commit by commit, without the copies that compaction makes.
+//!
+//! A feed holds nothing back. It goes on as long as the segments after its position are there, and fails when compaction has
+//! taken one of them away.
+
+mod begin;
+mod names;
+
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
+use crate::format::position::{Bookmark, Position};
+use crate::log::{Log, Record, Scan, Tail};
+use crate::sys::Pin;
+
+use super::Engine;
+
+/// A walk over commits.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    /// Mappings of its own, which nobody else takes away.
+    log: Log,
+    pin: Pin,
+    at: Tail,
+    /// Epoch of the segment in which the last commit ends.
+    epoch: u32,
+    /// Positions of the records of the commit that was come to last.
+    records: Vec<u64>,
+    names: HashMap<u32, String>,
+}
+
+impl Feed {
+    /// The commit that the feed has come to.
+    pub(crate) fn bookmark(&self) -> Bookmark {
+        Bookmark { position: Position(self.at.position), epoch: self.epoch }
+    }
+
+    /// Records of the commit that it has come to.
+    pub(crate) fn records(&self) -> &[u64] {
+        &self.records
+    }
+
+    /// One of them.
+    pub(crate) fn record(&self, position: u64) -> Result<Record<'_>> {
+        self.log.view(&self.pin).record(position)
+    }
+
+    /// The name of a table that one of them is in.
+    pub(crate) fn name(&self, table: u32) -> Option<&str> {
+        self.names.get(&table).map(String::as_str)
+    }
+
+    /// Goes on to the next commit of which `wanted` wants a record; false if there is none yet.
+    pub(crate) fn advance(
+        &mut self,
+        engine: &Engine,
+        wanted: impl Fn(&Record<'_>) -> bool,
+    ) -> Result<bool> {
+        engine.check_shared()?;
+        self.records.clear();
+        // Nobody borrows what the last commit was in.
+        self.pin = Pin::new();
+        self.log.let_go_before(self.at.segment);
+        let end = engine.end()?;
+        let mut tables = Vec::new();
+        while self.at.position < end.position {
+            let (view, from) = (self.log.view(&self.pin), self.at);
+            if view.find(self.at.segment)?.is_none() {
+                self.at = engine.begin_feed(&self.log, &self.pin, self.bookmark(), end)?.0;
+            }
+            let mut scan = Scan::up_to(view, self.at.segment, self.at.position, end.segment)?;
+            loop {
+                let Some(record) = scan.step()? else {
+                    return Err(engine.gap(view, &scan, self.at.position));
+                };
+                if !record.header().relocated && wanted(&record) {
+                    self.records.push(record.position());
+                    tables.push(record.header().table);
+                }
+                if record.header().commit {
+                    break;
+                }
+            }
+            self.epoch = scan.segment().header().epoch;
+            self.at = Tail { position: scan.position(), segment: scan.segment().number() };
+            if !self.records.is_empty() {
+                tables.dedup();
+                for table in tables {
+                    self.learn_name(engine, table, from)?;
+                }
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Engine {
+    /// A feed that begins after the commit at `from`.
+    pub(crate) fn feed(&self, from: Bookmark) -> Result<Feed> {
+        let (log, pin) = (self.fresh_log(), Pin::new());
+        let (at, epoch) = self.begin_feed(&log, &pin, from, self.end()?)?;
+        Ok(Feed { log, pin, at, epoch, records: Vec::new(), names: HashMap::new() })
+    }
+
+    /// A feed of what is committed from now on.
+    pub(crate) fn feed_of_news(&self) -> Result<Feed> {
+        self.feed(Position(self.end()?.position).into())
+    }
+
+    /// Where the last commit ends.
+    fn end(&self) -> Result<Tail> {
+        let counters = self.settled_counters()?;
+        Ok(Tail { position: counters.position, segment: counters.segment })
+    }
+}
