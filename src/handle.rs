@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytemuck::NoUninit;
 
 use crate::batch::Batch;
+use crate::changes::Changes;
 use crate::error::Result;
-use crate::format::position::Position;
+use crate::format::position::{Bookmark, Position};
 use crate::keyspace::Keyspace;
 use crate::options::Options;
 use crate::snapshot::Snapshot;
@@ -199,6 +200,29 @@ impl Store {
     /// As [`get`](Store::get), where a mapping is lost.
     pub fn wait(&self, position: Position, timeout: Duration) -> Result<Option<Position>> {
         Ok(self.engine().wait(position.0, timeout)?.map(Position))
+    }
+
+    /// What was committed after `from`, in order: a [`Position`], as [`Store::position`] and [`Snapshot::position`] give it, or
+    /// better a [`Bookmark`], as [`Changes::bookmark`] gives it. That of no commit, `Position::default()`, is before the first.
+    ///
+    /// A position is enough as long as the machine runs. After a power cut that took back commits which were not durable others
+    /// may end where those did; a bookmark tells them apart.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`](crate::Error::Compacted) when some of it has been removed by compaction,
+    /// [`Error::NoSuchCommit`](crate::Error::NoSuchCommit), [`Error::Corrupt`](crate::Error::Corrupt),
+    /// [`Error::Io`](crate::Error::Io).
+    pub fn changes(&self, from: impl Into<Bookmark>) -> Result<Changes> {
+        Changes::new(&self.handle, from.into())
+    }
+
+    /// What is committed from now on to keys that begin with `prefix`; to all of the table if that is empty.
+    /// [`Table::watch`] is the same for a named table, [`Store::changes`] from [`Store::position`] on for all of the store.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Io`](crate::Error::Io).
+    pub fn watch(&self, prefix: impl AsRef<[u8]>) -> Result<Changes> {
+        Changes::watch(&self.handle, DEFAULT_TABLE, prefix.as_ref())
     }
 
     /// The value of `key`, borrowed from the mapping; None if there is none. Makes no system call, takes no lock, writes no

@@ -41,6 +41,8 @@ mod batch;
 #[forbid(unsafe_code)]
 mod cells;
 #[forbid(unsafe_code)]
+mod changes;
+#[forbid(unsafe_code)]
 mod chunks;
 #[forbid(unsafe_code)]
 mod error;
@@ -88,8 +90,9 @@ pub mod sim {
 }
 
 pub use batch::Batch;
+pub use changes::{Change, Changes, Commit, CommitIter};
 pub use error::{Error, Result};
-pub use format::position::Position;
+pub use format::position::{Bookmark, Position};
 pub use handle::Store;
 pub use optimistic::OptimisticTxn;
 pub use options::{BackupOptions, Durability, Options};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytemuck::NoUninit;
 
+use crate::changes::Changes;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::keyspace::Keyspace;
@@ -129,6 +130,14 @@ impl Table {
     /// As [`Store::put_pod`](crate::Store::put_pod) and [`Table::put`].
     pub fn put_slice<T: NoUninit>(&self, key: impl AsRef<[u8]>, values: &[T]) -> Result<()> {
         self.named(self.keyspace().put_slice(key.as_ref(), values))
+    }
+
+    /// What is committed from now on to keys of this table that begin with `prefix`; see [`Store::watch`](crate::Store::watch).
+    ///
+    /// # Errors
+    /// As [`Store::watch`](crate::Store::watch).
+    pub fn watch(&self, prefix: impl AsRef<[u8]>) -> Result<Changes> {
+        Changes::watch(&self.handle, self.id, prefix.as_ref())
     }
 
     /// The table as of the last commit; see [`Store::snapshot`](crate::Store::snapshot).

@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
         "atomic",
         "backup",
         "batch",
+        "changes",
         "handle",
         "keyspace",
         "optimistic",

@@ -39,6 +39,8 @@ pub(crate) struct Log {
     gone: Limbo<Segment>,
     /// How many segments have been mapped.
     mapped: AtomicU32,
+    /// Mappings of segments that are gone stay.
+    keeps: bool,
 }
 
 /// A reader looks which segments are gone each time that it has mapped so many.
@@ -56,7 +58,13 @@ impl Log {
             segments: SegmentTable::new(),
             gone: Limbo::new(),
             mapped: AtomicU32::new(0),
+            keeps: false,
         }
+    }
+
+    /// The same log, but it keeps what another process has removed until it is told to let go.
+    pub(crate) fn keeping(self) -> Log {
+        Log { keeps: true, ..self }
     }
 
     /// The file of segment `number`.
@@ -161,7 +169,8 @@ impl Log {
 
     /// Every so many segments that are mapped, lets go of those that another process has removed.
     fn let_go_sometimes(&self) -> Result<()> {
-        if self.access == Access::Write || self.mapped.fetch_add(1, Relaxed) % OFTEN != OFTEN - 1 {
+        let keeps = self.keeps || self.access == Access::Write;
+        if keeps || self.mapped.fetch_add(1, Relaxed) % OFTEN != OFTEN - 1 {
             return Ok(());
         }
         self.let_go()

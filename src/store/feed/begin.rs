@@ -56,7 +56,11 @@ impl Engine {
             let at = Tail { position: next.start() + HEADER, segment: *number };
             return Ok((at, next.header().epoch));
         }
-        Err(Error::Compacted { position, oldest: self.unbroken(view, end.segment)?.1 })
+        let (_, oldest) = self.unbroken(view, end.segment)?;
+        match position < oldest {
+            true => Err(Error::Compacted { position, oldest }),
+            false => Err(no_such(position, "it lies between two segments".into())),
+        }
     }
 
     /// Goes through a segment to the commit that ends at `position`, so that nothing else passes for one.
@@ -78,9 +82,7 @@ impl Engine {
             found = commit.map(|end| (end, scan.segment().header().epoch));
         }
         match found.filter(|(end, _)| *end == position) {
-            Some((_, epoch)) => {
-                Ok((Tail { position, segment: scan.segment().number() }, epoch))
-            }
+            Some((_, epoch)) => Ok((Tail { position, segment: scan.segment().number() }, epoch)),
             None => Err(no_such(position, format!("one does at {}", scan.position()))),
         }
     }

@@ -8,7 +8,7 @@ mod names;
 
 use std::collections::HashMap;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::position::{Bookmark, Position};
 use crate::log::{Log, Record, Scan, Tail};
 use crate::sys::Pin;
@@ -98,7 +98,7 @@ impl Feed {
 impl Engine {
     /// A feed that begins after the commit at `from`.
     pub(crate) fn feed(&self, from: Bookmark) -> Result<Feed> {
-        let (log, pin) = (self.fresh_log(), Pin::new());
+        let (log, pin) = (self.fresh_log().keeping(), Pin::new());
         let (at, epoch) = self.begin_feed(&log, &pin, from, self.end()?)?;
         Ok(Feed { log, pin, at, epoch, records: Vec::new(), names: HashMap::new() })
     }

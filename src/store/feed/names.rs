@@ -39,7 +39,11 @@ impl Feed {
         }
         match self.names.contains_key(&table) {
             true => Ok(()),
-            false => Err(engine.missing(scan.segment(), from.position, format!("a name of table {table}"))),
+            false => Err(engine.missing(
+                scan.segment(),
+                from.position,
+                format!("a name of table {table}"),
+            )),
         }
     }
 }
