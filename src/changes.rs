@@ -120,7 +120,7 @@ impl Changes {
 
     /// Where it has come to: the last commit that was returned, or a later one of which nothing was asked for.
     pub fn position(&self) -> Position {
-        self.bookmark().position()
+        Position(self.feed.position())
     }
 
     /// The same, to go on from there later, also after a crash of the machine: see [`Store::changes`](crate::Store::changes).
@@ -160,7 +160,7 @@ impl Changes {
         while !self.advance()? {
             let left = end.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
             let engine = self.handle.engine();
-            if left.is_zero() || engine.wait(self.feed.bookmark().position.0, left)?.is_none() {
+            if left.is_zero() || engine.wait(self.feed.position(), left)?.is_none() {
                 return Ok(None);
             }
         }
@@ -182,7 +182,7 @@ impl fmt::Debug for Changes {
 impl<'a> Commit<'a> {
     /// Where the commit ends: what [`Store::position`](crate::Store::position) was after it.
     pub fn position(&self) -> Position {
-        self.bookmark().position()
+        Position(self.feed.position())
     }
 
     /// The same, to go on from there later.

@@ -203,7 +203,7 @@ fn compaction_is_not_told_and_what_it_removes_is_missed() {
         }
     };
     let Error::Compacted { position, oldest } = error else { panic!("{error}") };
-    assert_eq!(position, slow.position().as_u64());
+    assert!(position >= slow.position().as_u64());
     assert!(matches!(store.changes(early), Err(Error::Compacted { .. })));
     assert!(matches!(store.changes(Position::default()), Err(Error::Compacted { .. })));
     let mut rest = store.changes(Position::from_u64(oldest)).expect("the oldest that there is");

@@ -58,6 +58,7 @@ impl fmt::Display for Position {
 /// ```
 /// # let dir = tempfile::tempdir()?;
 /// let store = mapstone::Store::open(dir.path().join("db"))?;
+/// store.put("key", "value")?;
 /// let bookmark = store.watch("")?.bookmark();
 /// assert_eq!(bookmark.position(), store.position());
 /// let text = bookmark.to_string();

@@ -11,6 +11,7 @@ mod between;
 mod check;
 mod counted;
 mod cuts;
+mod feeds;
 mod lives;
 mod named;
 mod ops;

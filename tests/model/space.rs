@@ -13,6 +13,7 @@ const ENDLESS: u32 = 30_000;
 impl World {
     /// Steps of compaction, and what is known after them.
     pub(crate) fn compact(&mut self, budget: u32, steps: u8) {
+        self.compacted = true;
         let mut left = if steps == 0 { ENDLESS } else { u32::from(steps) };
         loop {
             let step = self.store().compact_step(u64::from(budget));
@@ -76,6 +77,7 @@ impl World {
         let mut after = before.clone();
         batch.iter().for_each(|(table, key, value)| after.set(*table, *key, *value));
         let done = std::rc::Rc::new(std::cell::Cell::new(false));
+        self.compacted = true;
         let flag = std::rc::Rc::clone(&done);
         points::act_at((Point::LookupEntered, times), move || {
             commit(&store, &tables, &batch).expect("space");

@@ -28,6 +28,12 @@ pub(crate) struct World {
     pub(crate) stale: Vec<(u8, Table)>,
     /// What someone has seen who looked in the middle of an operation.
     pub(crate) seen: Rc<RefCell<Option<(State, u64)>>>,
+    /// A commit of some time ago.
+    pub(crate) noted: Option<super::feeds::Noted>,
+    /// The power has gone since.
+    pub(crate) was_cut: bool,
+    /// Segments may have been removed.
+    pub(crate) compacted: bool,
     /// The crash to come.
     pub(crate) armed: Option<(Crash, Recovery)>,
     /// Failures have been injected into this disk.
@@ -58,6 +64,9 @@ impl World {
             maybes: Vec::new(),
             snapshots: Vec::new(),
             reader: None,
+            noted: None,
+            was_cut: false,
+            compacted: false,
             dest: Dest::new(shape.seed),
             stale: Vec::new(),
             seen: Rc::default(),
@@ -216,6 +225,7 @@ impl World {
         self.check_snapshots();
         if self.armed.is_none() && self.maybes.is_empty() && !self.faulty {
             check::store(self.store(), self.last());
+            self.follow();
             if let Some(reader) = &self.reader {
                 assert_eq!(reader.position(), self.store().position());
                 check::store(reader, self.last());

@@ -1,7 +1,7 @@
 //! Where a feed begins: a commit is looked up by its position, and all that comes after it has to be there.
 
 use crate::error::{Error, Result};
-use crate::format::position::Bookmark;
+use crate::format::position::{Bookmark, Position};
 use crate::format::segment::HEADER;
 use crate::log::{Log, Scan, Segment, Tail, View};
 use crate::sys::Pin;
@@ -9,23 +9,22 @@ use crate::sys::Pin;
 use super::super::Engine;
 
 impl Engine {
-    /// Where the log goes on after the commit at `from`, and the epoch of that commit, in a log that ends at `end`.
+    /// Where the log goes on after the commit at `from`, and that commit, in a log that ends at `end`.
     pub(super) fn begin_feed(
         &self,
         log: &Log,
         pin: &Pin,
         from: Bookmark,
         end: Tail,
-    ) -> Result<(Tail, u32)> {
+    ) -> Result<(Tail, Bookmark)> {
         let (view, position) = (log.view(pin), from.position.0);
-        let (at, epoch) = if position == end.position {
-            (end, view.segment(end.segment)?.header().epoch)
-        } else if position < end.position {
-            self.look_up(view, from, end)?
-        } else {
+        if position > end.position {
             return Err(no_such(position, format!("the last one ends at {}", end.position)));
-        };
-        if from.epoch != 0 && from.epoch != epoch {
+        }
+        let at = if position == end.position { end } else { self.look_up(view, from, end)? };
+        let found = self.bookmark(view, at)?;
+        let same = found.position == from.position || at.position == position;
+        if same && from.epoch != 0 && ![0, from.epoch].contains(&found.epoch) {
             let why = "another one does, in the place of what a power cut has taken back";
             return Err(no_such(position, why.into()));
         }
@@ -33,10 +32,30 @@ impl Engine {
         if at.segment < number {
             return Err(Error::Compacted { position, oldest });
         }
-        Ok((at, epoch))
+        Ok((at, found))
     }
 
-    fn look_up(&self, view: View<'_>, from: Bookmark, end: Tail) -> Result<(Tail, u32)> {
+    /// The last commit before `at`. Where a recovery has begun a segment it is in an earlier one, whose epoch is not known once
+    /// that is gone.
+    pub(super) fn bookmark(&self, view: View<'_>, at: Tail) -> Result<Bookmark> {
+        let (mut number, mut position) = (at.segment, at.position);
+        loop {
+            let Some(segment) = view.find(number)?.filter(|it| position <= it.end()) else {
+                return Ok(Position(position).into());
+            };
+            let header = segment.header();
+            if position != segment.start() + HEADER {
+                return Ok(Bookmark { position: Position(position), epoch: header.epoch });
+            }
+            position = header.prev_end;
+            let last = position.saturating_sub(1) / self.superblock.segment_bytes;
+            let before = view.numbers()?.into_iter().rfind(|it| *it <= last && *it < number);
+            let Some(before) = before else { return Ok(Position(position).into()) };
+            number = before;
+        }
+    }
+
+    fn look_up(&self, view: View<'_>, from: Bookmark, end: Tail) -> Result<Tail> {
         let position = from.position.0;
         let numbers = view.numbers()?;
         let first = |number: u64| number * self.superblock.segment_bytes + HEADER;
@@ -48,16 +67,14 @@ impl Engine {
             return self.find_commit(view, segment, position, end);
         }
         // Its own segment is gone, but nothing that came after it.
-        if let Some(number) = numbers.get(after)
-            && let Some(next) = view.find(*number)?
-            && next.header().prev_end == position
-            && [0, next.header().epoch].contains(&from.epoch)
-        {
-            let at = Tail { position: next.start() + HEADER, segment: *number };
-            return Ok((at, next.header().epoch));
+        let next = numbers.get(after).map(|number| view.find(*number)).transpose()?.flatten();
+        let next = next.filter(|next| next.header().prev_end == position);
+        if let Some(next) = next.filter(|next| [0, next.header().epoch].contains(&from.epoch)) {
+            return Ok(Tail { position: next.start() + HEADER, segment: next.number() });
         }
+        // Of another epoch it may be the commit that was meant, or one in its place: nobody can tell.
         let (_, oldest) = self.unbroken(view, end.segment)?;
-        match position < oldest {
+        match position < oldest || next.is_some() {
             true => Err(Error::Compacted { position, oldest }),
             false => Err(no_such(position, "it lies between two segments".into())),
         }
@@ -70,20 +87,18 @@ impl Engine {
         segment: &Segment,
         position: u64,
         end: Tail,
-    ) -> Result<(Tail, u32)> {
-        let (first, epoch) = (segment.start() + HEADER, segment.header().epoch);
+    ) -> Result<Tail> {
+        let first = segment.start() + HEADER;
         let mut scan = Scan::up_to(view, segment.number(), first, end.segment)?;
-        let mut found = Some((scan.position(), epoch)).filter(|_| position == first);
-        while scan.position() < position {
-            let Some(record) = scan.step()? else {
-                return Err(self.gap(view, &scan, position));
-            };
-            let commit = record.header().commit.then_some(record.end());
-            found = commit.map(|end| (end, scan.segment().header().epoch));
+        let mut found = Some(first).filter(|first| *first == position);
+        while let Some(record) = self.step(view, &mut scan, position)? {
+            found = record.header().commit.then_some(record.end());
         }
-        match found.filter(|(end, _)| *end == position) {
-            Some((_, epoch)) => Ok((Tail { position, segment: scan.segment().number() }, epoch)),
-            None => Err(no_such(position, format!("one does at {}", scan.position()))),
+        match found {
+            Some(found) if found == position => {
+                Ok(Tail { position, segment: scan.segment().number() })
+            }
+            _ => Err(no_such(position, format!("one does at {}", scan.position()))),
         }
     }
 
@@ -110,8 +125,8 @@ impl Engine {
     }
 
     /// No record is where one should be: compaction has taken the next segment, or it is damage.
-    pub(super) fn gap(&self, view: View<'_>, scan: &Scan<'_>, position: u64) -> Error {
-        let after = view.after(scan.segment());
+    pub(super) fn gap(&self, view: View<'_>, scan: &Scan<'_>) -> Error {
+        let (position, after) = (scan.position(), view.after(scan.segment()));
         let end = self.settled_counters().map_or(0, |counters| counters.segment);
         let is_gone = after <= end && matches!(view.find(after), Ok(None));
         match self.unbroken(view, end) {

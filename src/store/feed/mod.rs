@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use crate::error::Result;
 use crate::format::position::{Bookmark, Position};
-use crate::log::{Log, Record, Scan, Tail};
+use crate::log::{Log, Record, Scan, Tail, View};
 use crate::sys::Pin;
 
 use super::Engine;
@@ -22,17 +22,21 @@ pub(crate) struct Feed {
     log: Log,
     pin: Pin,
     at: Tail,
-    /// Epoch of the segment in which the last commit ends.
-    epoch: u32,
+    bookmark: Bookmark,
     /// Positions of the records of the commit that was come to last.
     records: Vec<u64>,
     names: HashMap<u32, String>,
 }
 
 impl Feed {
-    /// The commit that the feed has come to.
+    /// Where the feed has come to.
+    pub(crate) fn position(&self) -> u64 {
+        self.at.position
+    }
+
+    /// The last commit before that.
     pub(crate) fn bookmark(&self) -> Bookmark {
-        Bookmark { position: Position(self.at.position), epoch: self.epoch }
+        self.bookmark
     }
 
     /// Records of the commit that it has come to.
@@ -66,13 +70,10 @@ impl Feed {
         while self.at.position < end.position {
             let (view, from) = (self.log.view(&self.pin), self.at);
             if view.find(self.at.segment)?.is_none() {
-                self.at = engine.begin_feed(&self.log, &self.pin, self.bookmark(), end)?.0;
+                self.at = engine.begin_feed(&self.log, &self.pin, self.bookmark, end)?.0;
             }
             let mut scan = Scan::up_to(view, self.at.segment, self.at.position, end.segment)?;
-            loop {
-                let Some(record) = scan.step()? else {
-                    return Err(engine.gap(view, &scan, self.at.position));
-                };
+            while let Some(record) = engine.step(view, &mut scan, end.position)? {
                 if !record.header().relocated && wanted(&record) {
                     self.records.push(record.position());
                     tables.push(record.header().table);
@@ -81,8 +82,8 @@ impl Feed {
                     break;
                 }
             }
-            self.epoch = scan.segment().header().epoch;
             self.at = Tail { position: scan.position(), segment: scan.segment().number() };
+            self.bookmark = engine.bookmark(view, self.at)?;
             if !self.records.is_empty() {
                 tables.dedup();
                 for table in tables {
@@ -99,13 +100,31 @@ impl Engine {
     /// A feed that begins after the commit at `from`.
     pub(crate) fn feed(&self, from: Bookmark) -> Result<Feed> {
         let (log, pin) = (self.fresh_log().keeping(), Pin::new());
-        let (at, epoch) = self.begin_feed(&log, &pin, from, self.end()?)?;
-        Ok(Feed { log, pin, at, epoch, records: Vec::new(), names: HashMap::new() })
+        let (at, bookmark) = self.begin_feed(&log, &pin, from, self.end()?)?;
+        Ok(Feed { log, pin, at, bookmark, records: Vec::new(), names: HashMap::new() })
     }
 
     /// A feed of what is committed from now on.
     pub(crate) fn feed_of_news(&self) -> Result<Feed> {
         self.feed(Position(self.end()?.position).into())
+    }
+
+    /// The next record in a log that ends at `end`.
+    fn step<'a>(
+        &self,
+        view: View<'a>,
+        scan: &mut Scan<'a>,
+        end: u64,
+    ) -> Result<Option<Record<'a>>> {
+        if scan.position() >= end {
+            return Ok(None);
+        }
+        match scan.step()? {
+            // A recovery has begun a segment in which nothing is yet.
+            None if scan.position() >= end => Ok(None),
+            None => Err(self.gap(view, scan)),
+            record => Ok(record),
+        }
     }
 
     /// Where the last commit ends.

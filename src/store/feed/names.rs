@@ -22,10 +22,7 @@ impl Feed {
         let view = self.log.view(&self.pin);
         let mut scan = Scan::up_to(view, from.segment, from.position, end.segment)?;
         let mut name = None;
-        while scan.position() < end.position {
-            let Some(record) = scan.step()? else {
-                return Err(engine.gap(view, &scan, from.position));
-            };
+        while let Some(record) = engine.step(view, &mut scan, end.position)? {
             let header = record.header();
             if header.table != CATALOGUE || header.relocated || record.is_put() {
                 continue;
