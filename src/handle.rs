@@ -9,14 +9,15 @@ use bytemuck::NoUninit;
 
 use crate::batch::Batch;
 use crate::changes::Changes;
+use crate::cursor::Cursor;
 use crate::error::Result;
 use crate::format::position::{Bookmark, Position};
 use crate::keyspace::Keyspace;
 use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::store::{
-    Background, Compaction, DEFAULT_TABLE, Effort, Engine, Holder, Progress, SegmentStats, Stats,
-    Verification,
+    Background, Compaction, CursorStats, DEFAULT_TABLE, Effort, Engine, Holder, Progress,
+    SegmentStats, Stats, Verification,
 };
 use crate::sys::Disk;
 use crate::table::Table;
@@ -214,6 +215,32 @@ impl Store {
     /// [`Error::Io`](crate::Error::Io).
     pub fn changes(&self, from: impl Into<Bookmark>) -> Result<Changes> {
         Changes::new(&self.handle, from.into())
+    }
+
+    /// The cursor of that name, which is made at the present commit if there is none: see [`Cursor`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) or [`Error::TooLarge`](crate::Error::TooLarge) for a name that is not
+    /// up to 100 letters, digits, `.`, `-` or `_`, [`Error::Corrupt`](crate::Error::Corrupt),
+    /// [`Error::Full`](crate::Error::Full), [`Error::Io`](crate::Error::Io).
+    pub fn cursor(&self, name: &str) -> Result<Cursor> {
+        Cursor::open(&self.handle, name)
+    }
+
+    /// All cursors, and what they keep from compaction.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Io`](crate::Error::Io).
+    pub fn cursors(&self) -> Result<Vec<CursorStats>> {
+        self.engine().cursors()
+    }
+
+    /// Removes a cursor, durably; false if there is none of that name. Whoever has it open cannot move it any more.
+    ///
+    /// # Errors
+    /// Those of [`Store::cursor`] but `Corrupt` and `Full`.
+    pub fn remove_cursor(&self, name: &str) -> Result<bool> {
+        self.engine().remove_cursor(name)
     }
 
     /// What is committed from now on to keys that begin with `prefix`; to all of the table if that is empty.

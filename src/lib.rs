@@ -45,6 +45,8 @@ mod changes;
 #[forbid(unsafe_code)]
 mod chunks;
 #[forbid(unsafe_code)]
+mod cursor;
+#[forbid(unsafe_code)]
 mod error;
 #[forbid(unsafe_code)]
 mod faults;
@@ -91,6 +93,7 @@ pub mod sim {
 
 pub use batch::Batch;
 pub use changes::{Change, Changes, Commit, CommitIter};
+pub use cursor::Cursor;
 pub use error::{Error, Result};
 pub use format::position::{Bookmark, Position};
 pub use handle::Store;
@@ -98,8 +101,8 @@ pub use optimistic::OptimisticTxn;
 pub use options::{BackupOptions, Durability, Options};
 pub use snapshot::{Iter, Snapshot};
 pub use store::{
-    Backup, Compaction, Damage, Extent, Holder, LostKey, Progress, Salvage, SegmentStats, Stats,
-    Verification,
+    Backup, Compaction, CursorStats, Damage, Extent, Holder, LostKey, Progress, Salvage,
+    SegmentStats, Stats, Verification,
 };
 pub use table::Table;
 pub use transaction::WriteTxn;

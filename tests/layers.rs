@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
         "backup",
         "batch",
         "changes",
+        "cursor",
         "handle",
         "keyspace",
         "optimistic",

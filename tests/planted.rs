@@ -7,6 +7,8 @@ mod backups;
 mod between;
 #[path = "model/check.rs"]
 mod check;
+#[path = "model/feeds.rs"]
+mod feeds;
 #[path = "model/hunt.rs"]
 mod hunt;
 #[path = "model/lives.rs"]
@@ -59,7 +61,9 @@ fn themes_of(bug: Bug) -> [Theme; 2] {
         SkipBlot => Theme::Space,
         SameEpoch | UnlinkBeforeReplace | CreateInPlace | SettleUnsynced => Theme::Recoveries,
         ReuseTableNumber => Theme::Tables,
-        UnlinkBeforeCheckpoint | SkipHorizon | IgnoreMarks | BuryEarly => Theme::Space,
+        UnlinkBeforeCheckpoint | SkipHorizon | IgnoreMarks | IgnoreCursors | BuryEarly => {
+            Theme::Space
+        }
         BuryVolatile => Theme::Graves,
         _ => Theme::TornPages,
     };

@@ -81,6 +81,8 @@ super::named! {
         SkipHorizon = "skip-horizon",
         /// What snapshots hold is not looked at (invariant I15).
         IgnoreMarks = "ignore-marks",
+        /// What cursors keep is not looked at.
+        IgnoreCursors = "ignore-cursors",
         /// A tombstone is buried before it is durable (invariant I15).
         BuryVolatile = "bury-volatile",
         /// A tombstone is buried although an older segment holds what it hides (invariant I15).

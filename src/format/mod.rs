@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod checkpoint;
 pub(crate) mod checksum;
+pub(crate) mod cursor;
 pub(crate) mod directory;
 pub(crate) mod hash;
 pub(crate) mod index;

@@ -12,7 +12,7 @@ use crate::format::checkpoint::{BODY, NAMES as CHECKPOINTS, Newest};
 use crate::format::meta::{BYTES, Counters, Superblock};
 use crate::format::segment::{self, HEADER};
 use crate::format::usage;
-use crate::format::{backup, index};
+use crate::format::{backup, cursor, index};
 use crate::index::Index;
 use crate::log::{Log, Tail};
 use crate::options::Options;
@@ -50,7 +50,7 @@ fn is_leftover(name: &str) -> bool {
 
 /// All that is below the directory is part of a store, or of one that was being made.
 pub(crate) fn holds_nothing_else(disk: &dyn Disk) -> io::Result<bool> {
-    let own = |name: &String| name == META || is_leftover(name);
+    let own = |name: &String| name == META || name == cursor::DIR || is_leftover(name);
     let names = disk.list("")?;
     let logs = if names.iter().any(|name| name == "log") { disk.list("log")? } else { Vec::new() };
     Ok(names.iter().all(own) && logs.iter().all(|name| is_segment(name)))

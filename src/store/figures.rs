@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::meta::Counters;
-use crate::format::{index, segment};
+use crate::format::{cursor, index, segment};
 use crate::sys::Access;
 
 use super::Engine;
@@ -59,7 +59,10 @@ impl Engine {
                 .fresh(|at| self.table_names(at).map(Some))?
                 .map_or(0, |names| names.len() as u64),
             segments: self.log.numbers()?.len() as u64,
-            file_bytes: self.bytes_of("")? + self.bytes_of("log")?,
+            file_bytes: ["", "log", cursor::DIR]
+                .into_iter()
+                .map(|dir| self.bytes_of(dir))
+                .sum::<Result<u64>>()?,
             live_bytes: counters.live_bytes,
             dead_bytes: self.used_bytes(&counters)?.saturating_sub(counters.live_bytes),
             index_bytes: self.index.bytes()?,
@@ -93,9 +96,12 @@ impl Engine {
 
     /// Bytes of the files in one of the store's directories.
     fn bytes_of(&self, dir: &str) -> Result<u64> {
-        let names = self.disk.list(dir).map_err(|e| Error::io("list", self.file(dir), e))?;
+        let names = match self.disk.list(dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            names => names.map_err(|e| Error::io("list", self.file(dir), e))?,
+        };
         let mut bytes = 0;
-        for name in names.iter().filter(|name| *name != "log") {
+        for name in names.iter().filter(|name| !["log", cursor::DIR].contains(&name.as_str())) {
             let name = if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") };
             match self.disk.open(&name, Access::Read).and_then(|file| file.len()) {
                 Ok(len) => bytes += len,

@@ -36,43 +36,113 @@ fn apply(state: &mut State, commit: &Commit<'_>) {
     }
 }
 
+/// What may have happened to a commit since it was noted.
+#[derive(Clone, Copy)]
+struct Fate {
+    /// Segments after it may be gone.
+    compacted: bool,
+    /// The power may have taken it back.
+    cut: bool,
+}
+
+const CURSOR: &str = "follower";
+
 impl World {
     /// Goes from what was noted to what is there, and notes that.
     pub(crate) fn follow(&mut self) {
+        let fate = Fate { compacted: self.compacted, cut: self.was_cut };
         if let Some((bookmark, state)) = self.noted.take() {
             let changes = self.store().changes(bookmark);
-            self.go_through(changes, state);
+            self.go_through(changes, state, fate);
         }
         let (position, state) = self.history[self.history.len() / 2].clone();
         let changes = self.store().changes(Position::from_u64(position));
-        self.go_through(changes, state);
+        self.go_through(changes, state, fate);
         let end = self.store().watch("").expect("the end").bookmark();
         self.noted = Some((end, self.last().clone()));
         self.was_cut = false;
     }
 
-    fn go_through(&self, changes: mapstone::Result<Changes>, mut state: State) {
+    /// Goes from where the cursor is to what is there, and moves it there.
+    pub(crate) fn move_cursor(&mut self) {
+        let mut cursor = match self.store().cursor(CURSOR) {
+            Ok(cursor) => cursor,
+            Err(error) => return self.allow_more(&error),
+        };
+        if !self.maybes.is_empty() || self.dead() {
+            return;
+        }
+        let at = cursor.bookmark();
+        let known = self.cursors.iter().rfind(|(noted, _)| *noted == at);
+        let moved = match known.map(|(_, state)| state.clone()) {
+            None => Ok(()),
+            Some(state) => {
+                let fate = Fate { compacted: false, cut: self.cursor_cut };
+                match self.go_through(cursor.changes(), state, fate) {
+                    Some(end) => {
+                        self.cursors.push((end, self.last().clone()));
+                        cursor.advance(end)
+                    }
+                    None => cursor.reset(),
+                }
+            }
+        };
+        self.cursors.push((cursor.bookmark(), self.last().clone()));
+        match moved {
+            Ok(()) => self.cursor_cut = false,
+            Err(error) => self.allow_more(&error),
+        }
+    }
+
+    pub(crate) fn remove_cursor(&mut self) {
+        match self.store().remove_cursor(CURSOR) {
+            Ok(_) => self.cursor_cut = false,
+            Err(error) => self.allow_more(&error),
+        }
+    }
+
+    /// Where the changes end; None if they are not to be had, for a reason that there may be.
+    fn go_through(
+        &self,
+        changes: mapstone::Result<Changes>,
+        mut state: State,
+        fate: Fate,
+    ) -> Option<Bookmark> {
         let mut changes = match changes {
             Ok(changes) => changes,
             Err(Error::Compacted { position, oldest }) => {
-                return assert!(self.compacted && oldest >= position, "{position}, {oldest}");
+                assert!(fate.compacted && oldest >= position, "{position}, {oldest}");
+                return None;
             }
             Err(Error::NoSuchCommit { position, why }) => {
-                return assert!(self.was_cut, "{position}: {why}");
+                assert!(fate.cut, "{position}: {why}");
+                return None;
             }
+            // Whatever a failing disk says, it does no harm.
             Err(error) => {
-                panic!("{error:?} {:?}", self.history.iter().map(|it| it.0).collect::<Vec<_>>())
+                assert!(self.faulty || self.armed.is_some(), "{error:?}");
+                return None;
             }
         };
-        while let Some(commit) = changes.next_commit().expect("a commit") {
-            apply(&mut state, &commit);
-            let at = commit.position().as_u64();
-            if let Some((_, known)) = self.history.iter().find(|(end, _)| *end == at) {
-                assert!(same(&state, known), "at {at}");
+        loop {
+            match changes.next_commit() {
+                Ok(Some(commit)) => {
+                    apply(&mut state, &commit);
+                    let at = commit.position().as_u64();
+                    if let Some((_, known)) = self.history.iter().find(|(end, _)| *end == at) {
+                        assert!(same(&state, known), "at {at}");
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    assert!(self.faulty || self.armed.is_some(), "{error:?}");
+                    return None;
+                }
             }
         }
         assert_eq!(changes.position(), self.store().position());
         assert!(same(&state, self.last()), "at the end");
+        Some(changes.bookmark())
     }
 }
 

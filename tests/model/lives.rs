@@ -188,6 +188,7 @@ impl World {
     fn opened(&mut self, store: Store, allowed: &[State], cut: bool) {
         self.poisoned = false;
         self.was_cut |= cut;
+        self.cursor_cut |= cut;
         let found = among(&check::content(&store), allowed).clone();
         let position = store.position().as_u64();
         // After a restore all is durable. What was poisoned by a name that could not be synced is only resumed.

@@ -131,6 +131,9 @@ pub(crate) enum Op {
         times: u16,
         batch: Batch,
     },
+    /// Go from where the cursor is to the end, and move it there.
+    MoveCursor,
+    RemoveCursor,
     /// Take a snapshot and keep it.
     Snapshot,
     /// Take a snapshot through the read-only handle and keep it.

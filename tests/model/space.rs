@@ -23,7 +23,7 @@ impl World {
             self.moved_on();
             match step {
                 Ok(step) if step.done => {
-                    let held = self.snapshots.is_empty() && !self.faulty;
+                    let held = self.snapshots.is_empty() && self.cursors.is_empty() && !self.faulty;
                     assert!(!held || step.held == 0, "nobody holds anything: {step:?}");
                     return;
                 }

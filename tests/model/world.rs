@@ -30,7 +30,11 @@ pub(crate) struct World {
     pub(crate) seen: Rc<RefCell<Option<(State, u64)>>>,
     /// A commit of some time ago.
     pub(crate) noted: Option<super::feeds::Noted>,
-    /// The power has gone since.
+    /// Where the cursor may be, and what the store held there.
+    pub(crate) cursors: Vec<super::feeds::Noted>,
+    /// The power has gone since it was last moved.
+    pub(crate) cursor_cut: bool,
+    /// The power has gone since the commit of some time ago.
     pub(crate) was_cut: bool,
     /// Segments may have been removed.
     pub(crate) compacted: bool,
@@ -65,6 +69,8 @@ impl World {
             snapshots: Vec::new(),
             reader: None,
             noted: None,
+            cursors: Vec::new(),
+            cursor_cut: false,
             was_cut: false,
             compacted: false,
             dest: Dest::new(shape.seed),
@@ -157,6 +163,8 @@ impl World {
             Op::Look(at) => self.look(*at),
             Op::Compact { budget, steps } => self.compact(*budget, *steps),
             Op::Backup { there, end } => self.backup(*there, *end),
+            Op::MoveCursor => self.move_cursor(),
+            Op::RemoveCursor => self.remove_cursor(),
             Op::Overtake { times, batch } => self.overtake(*times, batch),
             Op::SnapshotThere => self.snapshot_there(),
             Op::LetGo => self.check_snapshots(),

@@ -83,7 +83,8 @@ impl Engine {
             self.claim(half, half.lock_timeout)?.counters;
         let tail = Tail { position, segment };
         let numbers = self.log.numbers()?;
-        let closed = numbers.into_iter().filter(|number| *number < segment);
+        let end = self.first_kept(&numbers)?.map_or(segment, |kept| kept.min(segment));
+        let closed = numbers.into_iter().filter(|number| *number < end);
         let mut left = closed.filter(|number| !compactor.has(*number)).peekable();
         let Some(oldest) = left.peek().copied() else { return Ok(None) };
         let behind =

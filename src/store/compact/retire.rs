@@ -128,7 +128,12 @@ impl Engine {
         let early = planted(Bug::UnlinkBeforeCheckpoint);
         let ready =
             |drained: &Drained| drained.settled.is_some_and(|settled| durable > settled || early);
-        let Some(at) = compactor.drained.iter().position(ready) else { return Ok(0) };
+        if !compactor.drained.iter().any(ready) {
+            return Ok(0);
+        }
+        let kept = self.first_kept(&self.log.numbers()?)?;
+        let free = |drained: &Drained| ready(drained) && kept.is_none_or(|it| drained.number < it);
+        let Some(at) = compactor.drained.iter().position(free) else { return Ok(0) };
         let number = compactor.drained[at].number;
         // A failure may have come after the file had gone.
         let bytes = self.log.view(&Pin::new()).find(number)?.map(|segment| segment.header().bytes);

@@ -125,6 +125,7 @@ impl Scope<'_> {
         let totals = self.check_log(fallback.as_ref(), &pages, &mut findings)?;
         engine.check_shared().or_else(|error| findings.absorb(error))?;
         self.check_readers(&mut findings)?;
+        self.check_cursors(&mut findings)?;
         if quiet && engine.is_quiet()? && marks == self.marks() {
             if still.is_empty() && findings.is_empty() && totals.heads != pages.heads {
                 self.find_strays(&mut still)?;

@@ -35,6 +35,16 @@ impl Scope<'_> {
         Ok(())
     }
 
+    /// Every cursor says where it is.
+    pub(super) fn check_cursors(&self, findings: &mut Findings) -> Result<()> {
+        for name in self.engine.cursor_names()? {
+            if let Err(error) = self.engine.cursor(&name) {
+                findings.absorb(error)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What is known of a segment is what is there. Only of a log and an index without damage, and while nobody writes.
     pub(super) fn check_usage(&self, totals: &Totals, findings: &mut Findings) {
         if !self.usage_is_known || !(self.ours || self.clean) {

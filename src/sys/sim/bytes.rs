@@ -1,6 +1,6 @@
 //! A simulated disk as plain bytes: taken out, damaged by a test, and put into another disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::content::{Content, Node};
@@ -46,8 +46,10 @@ impl SimDisk {
     /// A disk that holds a store of these files, all of it durable, in the page cache `life` (not 0).
     pub fn holding(files: &BTreeMap<String, Vec<u8>>, life: u64) -> SimDisk {
         let mut content = Content::default();
-        // The names are this function's own, and each directory comes before its files.
-        for dir in ["", "log"] {
+        let within = files.keys().filter_map(|name| name.rsplit_once('/'));
+        let dirs: BTreeSet<&str> = ["", "log"].into_iter().chain(within.map(|it| it.0)).collect();
+        // Each directory comes before its files.
+        for dir in &dirs {
             let made = content.make_dir(dir);
             debug_assert!(made.is_ok(), "a new directory");
         }
@@ -57,8 +59,9 @@ impl SimDisk {
                 inode.store_durably(bytes);
             }
         }
-        content.sync_names("");
-        content.sync_names("log");
+        for dir in &dirs {
+            content.sync_names(dir);
+        }
         let root = PathBuf::from(format!("/simulated/{life}"));
         SimDisk::with(root, State::new(content, life, None, Random::new(life)))
     }
