@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::position::Position;
 use crate::handle::Handle;
 use crate::options::Durability;
-use crate::store::{DEFAULT_TABLE, Op, check};
+use crate::store::{CATALOGUE, DEFAULT_TABLE, FOLLOWED, Followed, Op, check};
 use crate::table::Table;
 
 /// Puts and deletes, in any tables of one store, that are committed as one.
@@ -86,6 +86,27 @@ impl Batch {
     /// As [`Batch::delete`], and [`Error::InvalidOption`] for a table of another store's handle.
     pub fn delete_in(&mut self, table: &Table, key: impl AsRef<[u8]>) -> Result<&mut Batch> {
         self.push(table.of(&self.handle)?, key.as_ref(), None)
+    }
+
+    /// A put, or without a value a delete, in whichever table.
+    pub(crate) fn set(
+        &mut self,
+        table: Option<&Table>,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        let table = table.map_or(Ok(DEFAULT_TABLE), |table| table.of(&self.handle))?;
+        self.push(table, key, value).map(drop)
+    }
+
+    /// Says whom the store follows, as of this commit.
+    pub(crate) fn note(&mut self, followed: &Followed) -> Result<()> {
+        self.push(CATALOGUE, FOLLOWED, Some(&followed.encode())).map(drop)
+    }
+
+    /// Bytes of keys and values added since the last commit.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     fn push(&mut self, table: u32, key: &[u8], value: Option<&[u8]>) -> Result<&mut Batch> {

@@ -241,6 +241,13 @@ impl<'a> Iterator for CommitIter<'a> {
     }
 }
 
+impl DoubleEndedIterator for CommitIter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let position = *self.left.next_back()?;
+        Some(self.feed.record(position).map(|record| change(self.feed, &record)))
+    }
+}
+
 impl ExactSizeIterator for CommitIter<'_> {}
 
 fn change<'a>(feed: &'a Feed, record: &Record<'a>) -> Change<'a> {

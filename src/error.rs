@@ -103,6 +103,13 @@ pub enum Error {
         /// Where they differ.
         why: String,
     },
+    /// The store cannot follow the other one: it holds something else.
+    NotAReplica {
+        /// The store that was to follow.
+        path: PathBuf,
+        /// What it holds.
+        why: String,
+    },
     /// A key, a value or a name exceeds its limit.
     TooLarge {
         /// What is too large: "key", "value", "table name", "batch".
@@ -257,6 +264,9 @@ impl fmt::Display for Error {
             ),
             Error::UnfinishedBackup { path } => {
                 write!(f, "{} holds an unfinished backup; run the backup again", path.display())
+            }
+            Error::NotAReplica { path, why } => {
+                write!(f, "{} cannot follow the store: {why}", path.display())
             }
             Error::NotABackup { path, why } => {
                 write!(f, "{} cannot take a backup of this store: {why}", path.display())

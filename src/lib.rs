@@ -51,6 +51,8 @@ mod error;
 #[forbid(unsafe_code)]
 mod faults;
 #[forbid(unsafe_code)]
+mod follow;
+#[forbid(unsafe_code)]
 mod format;
 #[forbid(unsafe_code)]
 mod handle;
@@ -95,6 +97,7 @@ pub use batch::Batch;
 pub use changes::{Change, Changes, Commit, CommitIter};
 pub use cursor::Cursor;
 pub use error::{Error, Result};
+pub use follow::{Follower, Step};
 pub use format::position::{Bookmark, Position};
 pub use handle::Store;
 pub use optimistic::OptimisticTxn;

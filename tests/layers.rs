@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
         "batch",
         "changes",
         "cursor",
+        "follow",
         "handle",
         "keyspace",
         "optimistic",

@@ -5,6 +5,7 @@ use crate::faults::{Bug, planted};
 use crate::log::Record;
 use crate::sys::Pin;
 
+use super::replica::{FOLLOWED, FOLLOWED_LEN};
 use super::{Engine, Op, Walk, Writer};
 
 /// The table of tables.
@@ -169,6 +170,7 @@ impl Engine {
         };
         let fits = match record.key() {
             NEXT => true,
+            FOLLOWED => record.value().len() == FOLLOWED_LEN,
             key @ [b'n', ..] => same(named(key), number(record.value()))?,
             key @ [b'i', ..] => same(str::from_utf8(record.value()).ok(), id_of(key))?,
             _ => false,

@@ -87,9 +87,11 @@ impl World {
                 }
             }
         };
-        self.cursors.push((cursor.bookmark(), self.last().clone()));
         match moved {
-            Ok(()) => self.cursor_cut = false,
+            Ok(()) => {
+                self.cursors.push((cursor.bookmark(), self.last().clone()));
+                self.cursor_cut = false;
+            }
             Err(error) => self.allow_more(&error),
         }
     }
