@@ -39,6 +39,11 @@ impl Cells {
         self.word(cell::COMMITTED).load(Acquire)
     }
 
+    /// End of the commit before the last, as long as no other is on its way.
+    pub(crate) fn committed_before(&self) -> u64 {
+        self.word(self.spare(self.committed())).load(Acquire)
+    }
+
     /// Shows everything up to the counters' position to everyone, counters first (invariant I4).
     pub(crate) fn publish(&self, counters: &Counters) {
         let before = self.word(cell::COMMITTED).load(Relaxed);

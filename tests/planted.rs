@@ -81,6 +81,7 @@ fn planted_elsewhere(bug: Bug) -> Option<&'static str> {
         Bug::IgnoreMovedPage | Bug::IgnoreMovedDirectory => Some("src/store/races/weak.rs"),
         Bug::CompareUnlocked | Bug::SkipValidate => Some("tests/transactions.rs"),
         Bug::SkipCatchUp | Bug::SkipTurnResume => Some("tests/turns.rs"),
+        Bug::StaleReader => Some("tests/linear"),
         _ => None,
     }
 }

@@ -107,5 +107,7 @@ super::named! {
         SkipCatchUp = "skip-catch-up",
         /// A turn takes the cells that a killed writer left in the middle of its own for whole (invariant I21).
         SkipTurnResume = "skip-turn-resume",
+        /// A handle that only reads goes by the commit before the last.
+        StaleReader = "stale-reader",
     }
 }
