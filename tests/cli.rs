@@ -1,6 +1,7 @@
 //! The command line as its users meet it: the built binary, real files, pipes and exit statuses.
 #![cfg(feature = "cli")]
 
+use mapstone::Store;
 use serde_json::Value as Json;
 use std::{
     ffi::OsStr,
@@ -690,4 +691,108 @@ fn a_backup_is_made_beside_a_writer_and_brought_up_to_date() {
     fs::rename(dest.join("backup"), dest.join("backup.unfinished")).unwrap();
     let line = restored.error("get", ["first"]);
     assert!(line.contains("unfinished backup; run the backup again"), "{line}");
+}
+
+/// The lines of a child's standard output, as they come.
+fn lines_of(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap)
+}
+
+#[test]
+fn watch_tells_of_every_change_and_goes_on_from_any() {
+    let place = Place::new();
+    place.ok("put", ["a", "1"]);
+    place.ok("put", ["b", "x\ty", "--table", "T"]);
+    let all = String::from_utf8(place.ok("watch", ["--from", "0", "--once"])).unwrap();
+    let told: Vec<_> = all.lines().map(|line| line.split_once('\t').unwrap()).collect();
+    let changes: Vec<_> = told.iter().map(|(_, change)| *change).collect();
+    assert_eq!(changes, ["put\t\ta\t1", "create-table\tT\t\t", "put\tT\tb\tx\\ty"]);
+    let rest = place.ok("watch", ["--from", told[0].0, "--once", "--prefix", "b", "--json"]);
+    let line: Json = serde_json::from_slice(&rest).unwrap();
+    assert_eq!(
+        (&line["change"], &line["key"], &line["value"]),
+        (&"put".into(), &"b".into(), &"x\ty".into())
+    );
+    assert_eq!((&line["table"], &line["commit"]), (&"T".into(), &told[2].0.into()));
+    assert!(place.ok("watch", ["--from", "0", "--once", "--table", "none"]).is_empty());
+    assert!(place.error("watch", ["--from", "99999999"]).contains("no commit of this store ends"));
+
+    let mut live = place.command("watch").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = lines_of(&mut live);
+    let writer = Store::open(&place.store).unwrap();
+    // It begins at some moment; from then on it misses nothing.
+    let wait = Instant::now();
+    let (tell, told) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || lines.try_for_each(|line| tell.send(line)));
+    let mut number = 0;
+    let first = loop {
+        writer.put("n", number.to_string()).unwrap();
+        number += 1;
+        if let Ok(line) = told.recv_timeout(Duration::from_millis(50)) {
+            break line;
+        }
+        assert!(wait.elapsed() < Duration::from_secs(30), "it never begins");
+    };
+    let value = |line: &str| line.rsplit('\t').next().unwrap().parse::<u32>().unwrap();
+    let begun = value(&first);
+    writer.put("n", number.to_string()).unwrap();
+    for expected in begun + 1..=number {
+        assert_eq!(value(&told.recv_timeout(Duration::from_secs(30)).unwrap()), expected);
+    }
+    live.kill().unwrap();
+    live.wait().unwrap();
+    drop(reader.join());
+}
+
+#[test]
+fn follow_makes_a_store_equal_and_goes_on_after_a_kill() {
+    let place = Place::new();
+    let dest = place.path("dest");
+    let copy = |args: &[&str]| {
+        let output = place.run("follow", [dest.to_str().unwrap()].iter().chain(args));
+        assert_eq!(status(&output), 0, "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let content = |store: &Path| {
+        let mut export = Command::new(BINARY);
+        let export = export.args(["export", "--format", "jsonl", "--all-tables"]).arg(store);
+        sorted(export.output().unwrap().stdout)
+    };
+    let source = Store::open(&place.store).unwrap();
+    source.put("a", "1").unwrap();
+    source.table("T").unwrap().put("b", "2").unwrap();
+    assert!(copy(&["--once"]).contains("compared"));
+    assert_eq!(content(&place.store), content(&dest));
+
+    // Beside a writer, and killed again and again.
+    for round in 0..6u32 {
+        let mut live = place.command("follow");
+        let mut live = live.arg(&dest).args(["--cursor", "c"]).spawn().unwrap();
+        for i in 0..300 {
+            source.put(format!("{round} {i}"), [7; 300]).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 15));
+        live.kill().unwrap();
+        live.wait().unwrap();
+    }
+    source.delete("a").unwrap();
+    source.drop_table("T").unwrap();
+    let line = copy(&["--once", "--cursor", "c"]);
+    assert!(line.contains("equal at position") && !line.contains("compared"), "{line}");
+    assert_eq!(content(&place.store), content(&dest));
+    let output = Command::new(BINARY).arg("verify").arg(&dest).output().unwrap();
+    assert_eq!(status(&output), 0, "{output:?}");
+
+    let stat = place.json("stat");
+    assert_eq!(stat["cursors"][0]["name"], "c");
+    assert_eq!(stat["cursors"][0]["position"], stat["committed"]);
+    assert!(String::from_utf8(place.ok("cursor", [""; 0])).unwrap().contains("c at position"));
+    assert_eq!(status(&place.run("cursor", ["--remove", "c"])), 0);
+    assert_eq!(status(&place.run("cursor", ["--remove", "c"])), 1);
+    assert!(place.ok("cursor", ["--json"]).is_empty());
+
+    let other = Place::new();
+    other.ok("put", ["k", "v"]);
+    let refused = error_line(place.run("follow", [other.store.to_str().unwrap(), "--once"]));
+    assert!(refused.contains("cannot follow"), "{refused}");
 }

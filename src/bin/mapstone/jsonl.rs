@@ -47,6 +47,17 @@ impl<'a> Line<'a> {
         let (value, value_base64) = encode(value);
         Self { table: table.map(Cow::Borrowed), value, value_base64, ..Self::of_key(key) }
     }
+
+    /// Of a change that may have no key, or no value.
+    pub(crate) fn of_change(
+        table: Option<&'a str>,
+        key: Option<&'a [u8]>,
+        value: Option<&'a [u8]>,
+    ) -> Self {
+        let (key, key_base64) = key.map_or((None, None), encode);
+        let (value, value_base64) = value.map_or((None, None), encode);
+        Self { table: table.map(Cow::Borrowed), key, key_base64, value, value_base64 }
+    }
 }
 
 fn encode(bytes: &[u8]) -> (Option<Cow<'_, str>>, Option<String>) {

@@ -4,9 +4,11 @@
 mod arguments;
 mod backup;
 mod compact;
+mod cursor;
 mod del;
 mod escape;
 mod export;
+mod follow;
 mod formats;
 mod get;
 mod import;
@@ -27,6 +29,7 @@ mod tree;
 mod tsv;
 mod units;
 mod verify;
+mod watch;
 
 use clap::{Parser, Subcommand};
 use outcome::Outcome;
@@ -60,6 +63,9 @@ enum Command {
     Compact(compact::Args),
     Backup(backup::Args),
     Repair(repair::Args),
+    Watch(watch::Args),
+    Follow(follow::Args),
+    Cursor(cursor::Args),
     Tour(tour::Args),
     #[command(hide = true)]
     TourWriter(tour::writer::Args),
@@ -80,6 +86,9 @@ fn main() -> ExitCode {
         Command::Compact(args) => compact::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Repair(args) => repair::run(&args),
+        Command::Watch(args) => watch::run(&args),
+        Command::Follow(args) => follow::run(&args),
+        Command::Cursor(args) => cursor::run(&args),
         Command::Tour(args) => tour::run(&args),
         Command::TourWriter(args) => tour::writer::run(&args),
         Command::TourReader(args) => tour::reader::run(&args),

@@ -1,5 +1,6 @@
 //! `stat`: how large a store is, how far its commits have got, what is live in each segment, and who holds space back.
 
+use crate::cursor;
 use crate::segments::{self, Row};
 use crate::{Outcome, jsonl, open, output, units};
 use anyhow::Result;
@@ -10,7 +11,7 @@ use std::{
     path::PathBuf,
 };
 
-/// Print what the store holds, the space that it takes, its positions, and the snapshots that hold space back
+/// Print what the store holds, the space that it takes, its positions, and the snapshots and cursors that hold space back
 ///
 /// On a terminal the segments of the log follow, with a bar for what of each is live, dead and free.
 #[derive(clap::Args)]
@@ -19,7 +20,7 @@ pub(crate) struct Args {
     /// The table of segments, one row each, also where it goes into a file
     #[arg(long)]
     segments: bool,
-    /// One JSON object, sizes in bytes, with all segments ("log") and snapshots
+    /// One JSON object, sizes in bytes, with all segments ("log"), snapshots and cursors
     #[arg(long)]
     json: bool,
 }
@@ -57,6 +58,7 @@ struct Report {
     #[serde(flatten)]
     figures: Figures,
     snapshots: Vec<Held>,
+    cursors: Vec<cursor::Row>,
     log: Vec<Row>,
 }
 
@@ -82,6 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
     let report = Report {
         figures: store.stats()?.into(),
         snapshots: store.holders()?.iter().map(Held::from).collect(),
+        cursors: store.cursors()?.into_iter().map(cursor::Row::from).collect(),
         log: store.segments()?.iter().map(Row::new).collect(),
     };
     let mut out = output::stdout();
@@ -91,6 +94,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome> {
         table(&report.figures, &mut out)?;
         for held in &report.snapshots {
             snapshot(held, &report.figures, &mut out)?;
+        }
+        for cursor in &report.cursors {
+            cursor.write(report.figures.committed, &mut out)?;
         }
         if args.segments || std::io::stdout().is_terminal() {
             segments::table(&report.log, args.segments, &mut out)?;

@@ -76,7 +76,7 @@ impl Engine {
         let (_, oldest) = self.unbroken(view, end.segment)?;
         match position < oldest || next.is_some() {
             true => Err(Error::Compacted { position, oldest }),
-            false => Err(no_such(position, "it lies between two segments".into())),
+            false => Err(no_such(position, "it is in no segment".into())),
         }
     }
 
