@@ -81,7 +81,7 @@ super::named! {
         SkipHorizon = "skip-horizon",
         /// What snapshots hold is not looked at (invariant I15).
         IgnoreMarks = "ignore-marks",
-        /// What cursors keep is not looked at.
+        /// What cursors keep is not looked at (invariant I22).
         IgnoreCursors = "ignore-cursors",
         /// A tombstone is buried before it is durable (invariant I15).
         BuryVolatile = "bury-volatile",

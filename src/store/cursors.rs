@@ -1,7 +1,8 @@
 //! Cursors: names for commits after which nothing may go, each in a file of its own that whoever reads from there replaces.
 //!
 //! A cursor is made at the present commit, under a mark on it. What compaction picked before has no part of the log after that;
-//! what it picks later is settled after the mark is given back, and only then, with the file in sight, does it remove.
+//! what it picks later is settled after the mark is given back, and only then, with the file in sight, does it remove (invariant
+//! I22).
 
 use std::io::ErrorKind;
 
