@@ -39,8 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} changes followed", follow(&store)?);
     store.put("ledger", "ledger")?;
     println!("{} more", follow(&store)?);
-    let longest =
-        store.table("by length")?.get(6u64.to_be_bytes())?.expect("a word of six letters");
+    let lengths = store.table("by length")?;
+    let longest = lengths.get(6u64.to_be_bytes())?.expect("a word of six letters");
     println!("of six letters: {}", String::from_utf8_lossy(&longest));
     Ok(())
 }

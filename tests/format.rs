@@ -580,11 +580,32 @@ fn the_fields_of_each_table_follow_each_other() {
         ("Slot word", 64),
         ("Checkpoint header", 128),
         ("Usage", 64),
+        ("Cursors", 64),
         ("Backups", 64),
     ] {
         assert_eq!(ends.get(heading), Some(&end), "{heading}");
     }
-    assert_eq!(ends.len(), 16, "all tables are known to this test");
+    assert_eq!(ends.len(), 17, "all tables are known to this test");
+}
+
+#[test]
+fn a_cursor_is_the_file_that_the_document_tells_of() -> mapstone::Result<()> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("db");
+    let store = options().open(&path)?;
+    store.put("a", "1")?;
+    let cursor = store.cursor("replica-1")?;
+    let read = |name: &str| std::fs::read(path.join(name)).expect("a file of the store");
+    let (doc, bytes, meta) = (Document::parse(), read("cursors/replica-1"), read("meta"));
+    let (h, field) = ("Cursors", |name| doc.number(&bytes, "Cursors", name));
+    assert_eq!(bytes.len(), 64);
+    assert_eq!(&bytes[doc.at(h, "magic").0..][..8], b"mapstCUR");
+    assert_eq!((field("version"), field("position")), (1, cursor.position().as_u64()));
+    assert_eq!(format!("{}.{}", field("position"), field("epoch")), cursor.bookmark().to_string());
+    let id = doc.at("Superblock", "id").0;
+    assert_eq!(bytes[doc.at(h, "id").0..][..16], meta[id..][..16]);
+    assert_eq!(field("crc"), u64::from(crc32(&bytes[..doc.at(h, "crc").0])));
+    Ok(())
 }
 
 #[test]
