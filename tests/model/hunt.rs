@@ -19,10 +19,11 @@ pub(crate) enum Theme {
     Tables,
     Space,
     Graves,
+    Cursors,
 }
 
 impl Theme {
-    pub(crate) const ALL: [Theme; 12] = {
+    pub(crate) const ALL: [Theme; 13] = {
         use Theme::*;
         [
             Everything,
@@ -37,6 +38,7 @@ impl Theme {
             Tables,
             Space,
             Graves,
+            Cursors,
         ]
     };
 }

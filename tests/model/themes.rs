@@ -56,6 +56,7 @@ fn themes() -> Vec<(Vec<Op>, Ops)> {
         (vec![], tables_again().boxed()),
         (space_begins(), space().boxed()),
         (graves_begin(), graves().boxed()),
+        (space_begins(), cursors().boxed()),
     ]
 }
 
@@ -134,6 +135,7 @@ fn anything() -> impl Strategy<Value = Op> {
         2 => Just(Op::Snapshot),
         1 => Just(Op::SnapshotThere),
         1 => Just(Op::MoveCursor),
+        1 => Just(Op::RemoveCursor),
         1 => Just(Op::LetGo),
         2 => compact(),
         2 => backup(),
@@ -350,8 +352,6 @@ fn space() -> impl Strategy<Value = Op> {
         2 => Just(Op::Snapshot),
         1 => Just(Op::Reader),
         1 => Just(Op::SnapshotThere),
-        2 => Just(Op::MoveCursor),
-        1 => Just(Op::RemoveCursor),
         1 => Just(Op::LetGo),
         1 => Just(Op::Sync),
         1 => Just(Op::Checkpoint),
@@ -359,6 +359,11 @@ fn space() -> impl Strategy<Value = Op> {
         2 => outcomes(),
         2 => die_at(POINTS, crash()),
     ]
+}
+
+/// The same, with a cursor that keeps some of it.
+fn cursors() -> impl Strategy<Value = Op> {
+    prop_oneof![6 => space(), 2 => Just(Op::MoveCursor), 1 => Just(Op::RemoveCursor)]
 }
 
 /// What was durable is deleted by tombstones that are not, in a segment that is no longer the last.
