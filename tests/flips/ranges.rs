@@ -130,6 +130,9 @@ impl Ranges {
     /// What is known of each segment: words that may also say that nothing is.
     fn usage(&mut self, files: &Files) {
         self.read("usage", 0, 64);
+        for name in files.keys().filter(|name| name.starts_with("cursors/")) {
+            self.read(name, 0, 64);
+        }
         for name in files.keys().filter_map(|name| name.strip_prefix("log/")) {
             let number: usize = name.parse().expect("a segment");
             self.hint("usage", PAGE + 32 * number, 24);

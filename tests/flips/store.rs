@@ -55,7 +55,7 @@ fn put(store: &Store, model: &mut Model, keys: std::ops::Range<u32>, word: &str)
 }
 
 /// Splits before and after a checkpoint, tombstones, a value that needs a segment of its own, keys overwritten once and twice
-/// since the checkpoint, durably and not.
+/// since the checkpoint, durably and not; and a cursor.
 fn fill(store: &Store) -> Result<Vec<Model>> {
     let mut model = Model::new();
     let fruit = store.table(TABLE)?;
@@ -76,6 +76,7 @@ fn fill(store: &Store) -> Result<Vec<Model>> {
     fruit.put("apple", "green")?;
     model.insert((TABLE.into(), b"apple".to_vec()), b"green".to_vec());
     store.sync()?;
+    store.cursor("follower")?;
     let mut models = vec![model.clone()];
     for (keys, word) in [(112..130, "last but one"), (112..114, "last")] {
         put(store, &mut model, keys, word)?;
