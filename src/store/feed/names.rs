@@ -34,13 +34,14 @@ impl Feed {
                 self.names.insert(id, name.into());
             }
         }
-        match self.names.contains_key(&table) {
-            true => Ok(()),
-            false => Err(engine.missing(
-                scan.segment(),
-                from.position,
-                format!("a name of table {table}"),
-            )),
+        if self.names.contains_key(&table) {
+            return Ok(());
         }
+        let segment = view.segment(from.segment)?;
+        Err(engine.missing(
+            segment,
+            from.position,
+            format!("records of a table, and not of {table}"),
+        ))
     }
 }
