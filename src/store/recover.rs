@@ -107,10 +107,14 @@ impl Engine {
         self.check_all_mappings()?;
         self.check_durable(end, next, stop)?;
         reach(Point::RestoreLoaded);
+        let suspect = self.cells.suspect();
+        if suspect {
+            // It may be in the page cache alone. It is durable before the cell says so, and before what the other one stands on goes.
+            checkpoint::confirm(&*self.disk, &header, &captured, &rows)?;
+        }
         self.cells.set_checkpoint(checkpoint::word(&*self.disk, &header)?);
         // Nobody reads, and what was removed was so after this checkpoint or an earlier one.
         self.cells.set_horizon(counters.position);
-        let suspect = self.cells.suspect();
         // From here to the end no one may take the cells for what a writer left.
         self.cells.set_failed();
         reach(Point::RestoreDoubted);
@@ -121,7 +125,6 @@ impl Engine {
         }
         reach(Point::RestoreSettled);
         if suspect {
-            checkpoint::confirm(&*self.disk, &header, &captured, &rows)?;
             self.index.redirty()?;
         }
         // Positions past the end are given anew: no slot may lead to them any more, not even after another power cut.

@@ -282,3 +282,37 @@ fn a_snapshot_sees_nothing_where_a_tombstone_has_gone() {
         put(0, 0),
     ]);
 }
+
+/// Regression: the sync of a checkpoint failed, and its writer was killed. The recovery found it in the page cache and named it in the
+/// cell; the power went before it was durable, and then the cell told of a checkpoint that was damaged.
+#[test]
+fn a_checkpoint_is_durable_before_a_recovery_names_it() {
+    let all = |table| Op::Bulk { table, first: 0, count: 200, value: Val::new(1, 4) };
+    let small = |count| bulk(0, count, Val::new(0, 4));
+    let fail = Fail { call: mapstone::sim::Call::Fsync, after: 1, errno: 5, times: 1 };
+    let failing = Recovery { crashes: Vec::new(), fail: Some(fail), peek: false };
+    for steps in 40..56 {
+        let crashes = vec![(When::Steps(steps), Crash::Cut)];
+        let recovery = Recovery { crashes, fail: None, peek: false };
+        let durably = Op::Put { table: 0, key: 0, value: Val::new(0, 305), how: How::Immediate };
+        let mut story: Vec<Op> = (1..4).map(Op::CreateTable).chain((0..4).map(all)).collect();
+        story.extend([
+            Op::Checkpoint,
+            small(20),
+            small(73),
+            Op::Checkpoint,
+            durably,
+            small(74),
+            Op::Checkpoint,
+            small(105),
+            Op::Sync,
+            small(20),
+            small(20),
+            Op::Die { how: Crash::Cut, recovery: failing.clone() },
+            small(20),
+            Op::Checkpoint,
+            Op::Die { how: Crash::Kill, recovery },
+        ]);
+        World::new(Shape { segment: 1 << 16, ..rare(24_288) }).live(&story);
+    }
+}
