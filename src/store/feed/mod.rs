@@ -23,6 +23,8 @@ pub(crate) struct Feed {
     pin: Pin,
     at: Tail,
     bookmark: Bookmark,
+    /// Segments before this one are not mapped.
+    kept_from: u64,
     /// Positions of the records of the commit that was come to last.
     records: Vec<u64>,
     names: HashMap<u32, String>,
@@ -64,7 +66,10 @@ impl Feed {
         self.records.clear();
         // Nobody borrows what the last commit was in.
         self.pin = Pin::new();
-        self.log.let_go_before(self.at.segment);
+        if self.at.segment != self.kept_from {
+            self.kept_from = self.at.segment;
+            self.log.let_go_before(self.kept_from);
+        }
         let end = engine.end()?;
         let mut tables = Vec::new();
         while self.at.position < end.position {
@@ -82,13 +87,15 @@ impl Feed {
                     break;
                 }
             }
-            self.at = Tail { position: scan.position(), segment: scan.segment().number() };
-            self.bookmark = engine.bookmark(view, self.at)?;
+            let at = Tail { position: scan.position(), segment: scan.segment().number() };
+            let bookmark = engine.bookmark(view, at)?;
+            tables.dedup();
+            for table in tables.drain(..) {
+                self.learn_name(engine, table, from)?;
+            }
+            // What fails before this is told again.
+            (self.at, self.bookmark) = (at, bookmark);
             if !self.records.is_empty() {
-                tables.dedup();
-                for table in tables {
-                    self.learn_name(engine, table, from)?;
-                }
                 return Ok(true);
             }
         }
@@ -101,7 +108,15 @@ impl Engine {
     pub(crate) fn feed(&self, from: Bookmark) -> Result<Feed> {
         let (log, pin) = (self.fresh_log().keeping(), Pin::new());
         let (at, bookmark) = self.begin_feed(&log, &pin, from, self.end()?)?;
-        Ok(Feed { log, pin, at, bookmark, records: Vec::new(), names: HashMap::new() })
+        Ok(Feed {
+            log,
+            pin,
+            at,
+            bookmark,
+            kept_from: 0,
+            records: Vec::new(),
+            names: HashMap::new(),
+        })
     }
 
     /// A feed of what is committed from now on.
