@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::format::position::{Bookmark, Position};
-use crate::handle::Handle;
+use crate::handle::{Handle, Store};
 use crate::log::Record;
-use crate::store::{CATALOGUE, Feed, named};
+use crate::store::{CATALOGUE, DEFAULT_TABLE, Feed, named};
 use crate::value::Value;
 
 /// Commits after a position, in order. Keeps the store open.
@@ -103,6 +103,31 @@ pub enum Change<'a> {
         /// The name that it had.
         table: &'a str,
     },
+}
+
+impl Store {
+    /// What was committed after `from`, in order: a [`Position`], as [`Store::position`] and [`Snapshot::position`](crate::Snapshot::position) give it, or
+    /// better a [`Bookmark`], as [`Changes::bookmark`] gives it. That of no commit, `Position::default()`, is before the first.
+    ///
+    /// A position is enough as long as the machine runs. After a power cut that took back commits which were not durable others
+    /// may end where those did; a bookmark tells them apart.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`](crate::Error::Compacted) when some of it has been removed by compaction,
+    /// [`Error::NoSuchCommit`](crate::Error::NoSuchCommit), [`Error::Corrupt`](crate::Error::Corrupt),
+    /// [`Error::Io`](crate::Error::Io).
+    pub fn changes(&self, from: impl Into<Bookmark>) -> Result<Changes> {
+        Changes::new(self.handle(), from.into())
+    }
+
+    /// What is committed from now on to keys that begin with `prefix`; to all of the table if that is empty.
+    /// [`Table::watch`](crate::Table::watch) is the same for a named table, [`Store::changes`] from [`Store::position`] on for all of the store.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Io`](crate::Error::Io).
+    pub fn watch(&self, prefix: impl AsRef<[u8]>) -> Result<Changes> {
+        Changes::watch(self.handle(), DEFAULT_TABLE, prefix.as_ref())
+    }
 }
 
 impl Changes {

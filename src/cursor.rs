@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::changes::Changes;
 use crate::error::Result;
 use crate::format::position::{Bookmark, Position};
-use crate::handle::Handle;
+use crate::handle::{Handle, Store};
+use crate::store::CursorStats;
 
 /// A named, durable place among the commits of a store: what comes after it is kept from compaction until the cursor has been
 /// moved past it, or is removed. Keeps the store open.
@@ -33,6 +34,34 @@ pub struct Cursor {
     handle: Arc<Handle>,
     name: String,
     at: Bookmark,
+}
+
+impl Store {
+    /// The cursor of that name, which is made at the present commit if there is none: see [`Cursor`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) or [`Error::TooLarge`](crate::Error::TooLarge) for a name that is not
+    /// up to 100 letters, digits, `.`, `-` or `_`, [`Error::Corrupt`](crate::Error::Corrupt),
+    /// [`Error::Full`](crate::Error::Full), [`Error::Io`](crate::Error::Io).
+    pub fn cursor(&self, name: &str) -> Result<Cursor> {
+        Cursor::open(self.handle(), name)
+    }
+
+    /// All cursors, and what they keep from compaction.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Io`](crate::Error::Io).
+    pub fn cursors(&self) -> Result<Vec<CursorStats>> {
+        self.engine().cursors()
+    }
+
+    /// Removes a cursor, durably; false if there is none of that name. Whoever has it open cannot move it any more.
+    ///
+    /// # Errors
+    /// Those of [`Store::cursor`] but `Corrupt` and `Full`.
+    pub fn remove_cursor(&self, name: &str) -> Result<bool> {
+        self.engine().remove_cursor(name)
+    }
 }
 
 impl Cursor {

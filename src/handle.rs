@@ -8,16 +8,14 @@ use std::time::Duration;
 use bytemuck::NoUninit;
 
 use crate::batch::Batch;
-use crate::changes::Changes;
-use crate::cursor::Cursor;
 use crate::error::Result;
-use crate::format::position::{Bookmark, Position};
+use crate::format::position::Position;
 use crate::keyspace::Keyspace;
 use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::store::{
-    Background, Compaction, CursorStats, DEFAULT_TABLE, Effort, Engine, Holder, Progress,
-    SegmentStats, Stats, Verification,
+    Background, Compaction, DEFAULT_TABLE, Effort, Engine, Holder, Progress, SegmentStats, Stats,
+    Verification,
 };
 use crate::sys::Disk;
 use crate::table::Table;
@@ -201,55 +199,6 @@ impl Store {
     /// As [`get`](Store::get), where a mapping is lost.
     pub fn wait(&self, position: Position, timeout: Duration) -> Result<Option<Position>> {
         Ok(self.engine().wait(position.0, timeout)?.map(Position))
-    }
-
-    /// What was committed after `from`, in order: a [`Position`], as [`Store::position`] and [`Snapshot::position`] give it, or
-    /// better a [`Bookmark`], as [`Changes::bookmark`] gives it. That of no commit, `Position::default()`, is before the first.
-    ///
-    /// A position is enough as long as the machine runs. After a power cut that took back commits which were not durable others
-    /// may end where those did; a bookmark tells them apart.
-    ///
-    /// # Errors
-    /// [`Error::Compacted`](crate::Error::Compacted) when some of it has been removed by compaction,
-    /// [`Error::NoSuchCommit`](crate::Error::NoSuchCommit), [`Error::Corrupt`](crate::Error::Corrupt),
-    /// [`Error::Io`](crate::Error::Io).
-    pub fn changes(&self, from: impl Into<Bookmark>) -> Result<Changes> {
-        Changes::new(&self.handle, from.into())
-    }
-
-    /// The cursor of that name, which is made at the present commit if there is none: see [`Cursor`].
-    ///
-    /// # Errors
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) or [`Error::TooLarge`](crate::Error::TooLarge) for a name that is not
-    /// up to 100 letters, digits, `.`, `-` or `_`, [`Error::Corrupt`](crate::Error::Corrupt),
-    /// [`Error::Full`](crate::Error::Full), [`Error::Io`](crate::Error::Io).
-    pub fn cursor(&self, name: &str) -> Result<Cursor> {
-        Cursor::open(&self.handle, name)
-    }
-
-    /// All cursors, and what they keep from compaction.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Io`](crate::Error::Io).
-    pub fn cursors(&self) -> Result<Vec<CursorStats>> {
-        self.engine().cursors()
-    }
-
-    /// Removes a cursor, durably; false if there is none of that name. Whoever has it open cannot move it any more.
-    ///
-    /// # Errors
-    /// Those of [`Store::cursor`] but `Corrupt` and `Full`.
-    pub fn remove_cursor(&self, name: &str) -> Result<bool> {
-        self.engine().remove_cursor(name)
-    }
-
-    /// What is committed from now on to keys that begin with `prefix`; to all of the table if that is empty.
-    /// [`Table::watch`] is the same for a named table, [`Store::changes`] from [`Store::position`] on for all of the store.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Io`](crate::Error::Io).
-    pub fn watch(&self, prefix: impl AsRef<[u8]>) -> Result<Changes> {
-        Changes::watch(&self.handle, DEFAULT_TABLE, prefix.as_ref())
     }
 
     /// The value of `key`, borrowed from the mapping; None if there is none. Makes no system call, takes no lock, writes no
