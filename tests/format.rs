@@ -601,7 +601,7 @@ fn a_cursor_is_the_file_that_the_document_tells_of() -> mapstone::Result<()> {
     assert_eq!(bytes.len(), 64);
     assert_eq!(&bytes[doc.at(h, "magic").0..][..8], b"mapstCUR");
     assert_eq!((field("version"), field("position")), (1, cursor.position().as_u64()));
-    assert_eq!(format!("{}.{}", field("position"), field("epoch")), cursor.bookmark().to_string());
+    assert_eq!(format!("{}.{:x}", field("position"), field("era")), cursor.bookmark().to_string());
     let id = doc.at("Superblock", "id").0;
     assert_eq!(bytes[doc.at(h, "id").0..][..16], meta[id..][..16]);
     assert_eq!(field("crc"), u64::from(crc32(&bytes[..doc.at(h, "crc").0])));

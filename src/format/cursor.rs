@@ -1,7 +1,7 @@
 //! What a cursor says: a file of its own in `cursors`, under the cursor's name.
 
 use super::checksum::crc;
-use super::position::{Bookmark, Position};
+use super::position::{Bookmark, Era, Position};
 use super::{StoreId, VERSION, set, u32_at, u64_at};
 
 /// The directory of all cursors. It is made with the first.
@@ -30,7 +30,7 @@ pub(crate) fn encode(id: &StoreId, at: Bookmark) -> [u8; BYTES] {
     set(&mut out, 8, &VERSION.to_le_bytes());
     set(&mut out, 16, id);
     set(&mut out, 32, &at.position.0.to_le_bytes());
-    set(&mut out, 40, &at.epoch.to_le_bytes());
+    set(&mut out, 40, &at.era.0.to_le_bytes());
     let sum = crc(&out[..60]);
     set(&mut out, 60, &sum.to_le_bytes());
     out
@@ -50,7 +50,7 @@ pub(crate) fn decode(bytes: &[u8; BYTES], id: &StoreId) -> Result<Bookmark, (u64
     if bytes[16..32] != *id {
         return Err((16, "the id of this store"));
     }
-    Ok(Bookmark { position: Position(u64_at(bytes, 32)), epoch: u32_at(bytes, 40) })
+    Ok(Bookmark { position: Position(u64_at(bytes, 32)), era: Era(u64_at(bytes, 40)) })
 }
 
 #[cfg(test)]
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_its_encoding_and_no_flipped_bit_does() {
-        let at = Bookmark { position: Position(77 << 4), epoch: 3 };
+        let at = Bookmark { position: Position(77 << 4), era: Era(3 << 32 | 9) };
         let good = encode(&[5; 16], at);
         assert_eq!(decode(&good, &[5; 16]), Ok(at));
         assert_eq!(decode(&good, &[6; 16]), Err((16, "the id of this store")));

@@ -50,10 +50,22 @@ impl fmt::Display for Position {
     }
 }
 
+/// An epoch of a store, and what was drawn when it began; 0 if it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Era(pub(crate) u64);
+
+impl Era {
+    /// They are not known to be different.
+    pub(crate) fn can_be(self, other: Era) -> bool {
+        self == other || self == Era(0) || other == Era(0)
+    }
+}
+
 /// A commit, told from any other that could ever end at the same position: a power cut takes back what was not durable, and
 /// then other commits take its place.
 ///
-/// It is written as `position.epoch`, or as the position alone if the epoch is not known.
+/// It is written as the position, a dot, and a number that tells the life of the store in which it was made; or as the position alone
+/// if that is not known.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -68,8 +80,8 @@ impl fmt::Display for Position {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Bookmark {
     pub(crate) position: Position,
-    /// That of the segment in which the commit ends; 0 if it is not known.
-    pub(crate) epoch: u32,
+    /// That of the segment in which the commit ends.
+    pub(crate) era: Era,
 }
 
 impl Bookmark {
@@ -82,15 +94,15 @@ impl Bookmark {
 impl From<Position> for Bookmark {
     /// Whichever commit ends there.
     fn from(position: Position) -> Bookmark {
-        Bookmark { position, epoch: 0 }
+        Bookmark { position, era: Era::default() }
     }
 }
 
 impl fmt::Display for Bookmark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.epoch {
-            0 => self.position.fmt(f),
-            epoch => write!(f, "{}.{epoch}", self.position),
+        match self.era {
+            Era(0) => self.position.fmt(f),
+            Era(era) => write!(f, "{}.{era:x}", self.position),
         }
     }
 }
@@ -99,7 +111,8 @@ impl FromStr for Bookmark {
     type Err = ParseIntError;
 
     fn from_str(text: &str) -> Result<Bookmark, ParseIntError> {
-        let (position, epoch) = text.split_once('.').unwrap_or((text, "0"));
-        Ok(Bookmark { position: Position(position.parse()?), epoch: epoch.parse()? })
+        let (position, era) = text.split_once('.').unwrap_or((text, "0"));
+        let era = Era(u64::from_str_radix(era, 16)?);
+        Ok(Bookmark { position: Position(position.parse()?), era })
     }
 }

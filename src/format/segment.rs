@@ -1,6 +1,7 @@
 //! The header of a segment file: the first 64 bytes.
 
 use super::checksum::crc;
+use super::position::Era;
 use super::{StoreId, VERSION, set, u32_at, u64_at};
 
 /// Bytes of the header; the first record starts here.
@@ -17,6 +18,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) number: u64,
     /// Raised by every recovery; part of each record's checksum.
     pub(crate) epoch: u32,
+    /// Drawn anew with each epoch: a power cut may take back that an epoch was begun, and then another has its number.
+    pub(crate) nonce: u32,
     /// Bytes of the file: the segment size, or a multiple of it for a segment that holds one large record.
     pub(crate) bytes: u64,
     /// Where the log ended in the segment before; 0 for the first.
@@ -28,6 +31,7 @@ impl SegmentHeader {
         let mut out = [0; HEADER_BYTES];
         set(&mut out, 0, &MAGIC);
         set(&mut out, 8, &VERSION.to_le_bytes());
+        set(&mut out, 12, &self.nonce.to_le_bytes());
         set(&mut out, 16, &self.id);
         set(&mut out, 32, &self.number.to_le_bytes());
         set(&mut out, 40, &self.bytes.to_le_bytes());
@@ -57,7 +61,13 @@ impl SegmentHeader {
             bytes: u64_at(bytes, 40),
             prev_end: u64_at(bytes, 48),
             epoch: u32_at(bytes, 56),
+            nonce: u32_at(bytes, 12),
         })
+    }
+
+    /// The epoch, told from any other of its number.
+    pub(crate) fn era(&self) -> Era {
+        Era(u64::from(self.epoch) << 32 | u64::from(self.nonce))
     }
 }
 
@@ -72,8 +82,14 @@ mod tests {
 
     #[test]
     fn a_header_survives_its_encoding_and_no_flipped_bit_does() {
-        let header =
-            SegmentHeader { id: [9; 16], number: 3, epoch: 2, bytes: 1 << 20, prev_end: 77 << 4 };
+        let header = SegmentHeader {
+            id: [9; 16],
+            number: 3,
+            epoch: 2,
+            nonce: 7,
+            bytes: 1 << 20,
+            prev_end: 77 << 4,
+        };
         let good = header.encode();
         assert_eq!(SegmentHeader::decode(&good), Ok(header));
         for bit in 0..8 * HEADER_BYTES {

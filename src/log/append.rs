@@ -27,7 +27,8 @@ pub(crate) struct Draft<'a> {
     log: &'a Log,
     tail: Tail,
     end: u64,
-    epoch: u32,
+    /// And its nonce.
+    epoch: (u32, u32),
     created: Vec<Segment>,
 }
 
@@ -38,9 +39,15 @@ impl Log {
     }
 
     /// Creates a segment of the given epoch for a log that ends at `prev_end`.
-    fn create(&self, number: u64, epoch: u32, prev_end: u64, first: u64) -> Result<Segment> {
+    fn create(
+        &self,
+        number: u64,
+        (epoch, nonce): (u32, u32),
+        prev_end: u64,
+        first: u64,
+    ) -> Result<Segment> {
         let bytes = (HEADER + first).next_multiple_of(PAGE).max(self.segment_bytes);
-        let header = SegmentHeader { id: self.id, number, epoch, bytes, prev_end };
+        let header = SegmentHeader { id: self.id, number, epoch, nonce, bytes, prev_end };
         self.clear_within(&header)?;
         Segment::create(&*self.disk, self.segment_bytes, header)
     }
@@ -61,7 +68,7 @@ impl Log {
 
     /// Creates segment `number` and starts the log, or a new epoch of it, there.
     pub(crate) fn begin(&self, number: u64, epoch: u32, prev_end: u64) -> Result<Tail> {
-        let segment = self.create(number, epoch, prev_end, 0)?;
+        let segment = self.create(number, (epoch, self.disk.nonce()), prev_end, 0)?;
         let position = segment.start() + HEADER;
         self.segments.insert(number, segment, &Pin::new());
         Ok(Tail { position, segment: number })
@@ -71,7 +78,8 @@ impl Log {
     pub(crate) fn draft(&self, tail: Tail) -> Result<Draft<'_>> {
         let pin = Pin::new();
         let segment = self.view(&pin).segment(tail.segment)?;
-        let epoch = segment.header().epoch;
+        let SegmentHeader { epoch, nonce, .. } = *segment.header();
+        let epoch = (epoch, nonce);
         Ok(Draft { log: self, tail, end: segment.end(), epoch, created: Vec::new() })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::format::StoreId;
-use crate::format::position::{Bookmark, Position};
+use crate::format::position::{Bookmark, Era, Position};
 use crate::sys::Pin;
 
 use super::Engine;
@@ -10,8 +10,8 @@ use super::tables::CATALOGUE;
 
 /// Catalogue key of the commit that this store has come to.
 pub(crate) const FOLLOWED: &[u8] = b"f";
-/// Bytes of its value: the id of the store that is followed, the position and the epoch.
-pub(super) const FOLLOWED_LEN: usize = 28;
+/// Bytes of its value: the id of the store that is followed, the position and the era.
+pub(super) const FOLLOWED_LEN: usize = 32;
 
 /// Whom a store follows, and how far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,16 +27,16 @@ impl Followed {
         let mut out = [0; FOLLOWED_LEN];
         crate::format::set(&mut out, 0, &self.id);
         crate::format::set(&mut out, 16, &at.position.0.to_le_bytes());
-        crate::format::set(&mut out, 24, &at.epoch.to_le_bytes());
+        crate::format::set(&mut out, 24, &at.era.0.to_le_bytes());
         out
     }
 
     fn decode(bytes: &[u8; FOLLOWED_LEN]) -> Followed {
         let mut id = [0; 16];
         id.copy_from_slice(&bytes[..16]);
-        let (position, epoch) =
-            (crate::format::u64_at(bytes, 16), crate::format::u32_at(bytes, 24));
-        let at = Bookmark { position: Position(position), epoch };
+        let (position, era) =
+            (crate::format::u64_at(bytes, 16), Era(crate::format::u64_at(bytes, 24)));
+        let at = Bookmark { position: Position(position), era };
         Followed { id, at: (position != u64::MAX).then_some(at) }
     }
 }
@@ -54,7 +54,7 @@ impl Engine {
             let Some(record) = found else { return Ok(None) };
             match record.value().try_into() {
                 Ok(bytes) => Ok(Some(Followed::decode(bytes))),
-                Err(_) => Err(self.damaged(&record, "the 28 bytes of one that follows")),
+                Err(_) => Err(self.damaged(&record, "the 32 bytes of one that follows")),
             }
         })
     }

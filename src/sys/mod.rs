@@ -137,6 +137,12 @@ pub(crate) trait Disk: Send + Sync + Debug {
     /// A number that identifies what is made on this disk; a simulated one gives the same in every run.
     fn random(&self) -> u64;
 
+    /// A number that is unlikely to be drawn twice by lives of one store.
+    #[expect(clippy::cast_possible_truncation, reason = "half of it will do")]
+    fn nonce(&self) -> u32 {
+        self.random() as u32
+    }
+
     /// The name of the file system when shared mappings of it are not coherent.
     fn coherent(&self) -> io::Result<Result<(), String>>;
 }

@@ -195,10 +195,12 @@ impl World {
         let durable = store.stats().is_ok_and(|stats| stats.durable >= position);
         if cut && durable {
             self.history = vec![(position, found)];
+            self.sure_from = 0;
             self.acked = 0;
         } else if cut {
             let known = self.history.iter().rposition(|(_, state)| *state == found);
             self.history.truncate(known.map_or(self.history.len(), |at| at + 1));
+            self.sure_from = self.history.len();
             if known.is_none() {
                 self.history.push((position, found));
             }

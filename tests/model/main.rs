@@ -8,6 +8,7 @@
 
 mod backups;
 mod between;
+mod bookmarks;
 mod check;
 mod counted;
 mod cuts;

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) cursors: Vec<super::feeds::Noted>,
     /// The power has gone since it was last moved.
     pub(crate) cursor_cut: bool,
+    /// From here on the history has the positions that its commits have in the log.
+    pub(crate) sure_from: usize,
     /// The power has gone since the commit of some time ago.
     pub(crate) was_cut: bool,
     /// Segments may have been removed.
@@ -71,6 +73,7 @@ impl World {
             noted: None,
             cursors: Vec::new(),
             cursor_cut: false,
+            sure_from: 0,
             was_cut: false,
             compacted: false,
             dest: Dest::new(shape.seed),

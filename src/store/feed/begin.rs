@@ -24,7 +24,7 @@ impl Engine {
         let at = if position == end.position { end } else { self.look_up(view, from, end)? };
         let found = self.bookmark(view, at)?;
         let same = found.position == from.position || at.position == position;
-        if same && from.epoch != 0 && ![0, from.epoch].contains(&found.epoch) {
+        if same && !found.era.can_be(from.era) {
             let why = "another one does, in the place of what a power cut has taken back";
             return Err(no_such(position, why.into()));
         }
@@ -35,8 +35,8 @@ impl Engine {
         Ok((at, found))
     }
 
-    /// The last commit before `at`. Where a recovery has begun a segment it is in an earlier one, whose epoch is not known once
-    /// that is gone.
+    /// The last commit before `at`. Where a recovery has begun a segment it is in an earlier one, whose era is not known once that
+    /// is gone.
     pub(super) fn bookmark(&self, view: View<'_>, at: Tail) -> Result<Bookmark> {
         let (mut number, mut position) = (at.segment, at.position);
         loop {
@@ -45,7 +45,7 @@ impl Engine {
             };
             let header = segment.header();
             if position != segment.start() + HEADER {
-                return Ok(Bookmark { position: Position(position), epoch: header.epoch });
+                return Ok(Bookmark { position: Position(position), era: header.era() });
             }
             position = header.prev_end;
             let last = position.saturating_sub(1) / self.superblock.segment_bytes;
@@ -69,10 +69,10 @@ impl Engine {
         // Its own segment is gone, but nothing that came after it.
         let next = numbers.get(after).map(|number| view.find(*number)).transpose()?.flatten();
         let next = next.filter(|next| next.header().prev_end == position);
-        if let Some(next) = next.filter(|next| [0, next.header().epoch].contains(&from.epoch)) {
+        if let Some(next) = next.filter(|next| next.header().era().can_be(from.era)) {
             return Ok(Tail { position: next.start() + HEADER, segment: next.number() });
         }
-        // Of another epoch it may be the commit that was meant, or one in its place: nobody can tell.
+        // Of another era it may be the commit that was meant, or one in its place: nobody can tell.
         let (_, oldest) = self.unbroken(view, end.segment)?;
         match position < oldest || next.is_some() {
             true => Err(Error::Compacted { position, oldest }),

@@ -324,6 +324,13 @@ impl Disk for SimDisk {
         self.shared.lock().random.next()
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "half of it will do")]
+    fn nonce(&self) -> u32 {
+        let mut state = self.shared.lock();
+        state.nonces += 1;
+        (state.life as u32).wrapping_add(state.nonces)
+    }
+
     fn coherent(&self) -> io::Result<Result<(), String>> {
         self.shared.lock().enter(Call::Any)?;
         Ok(Ok(()))

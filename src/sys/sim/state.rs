@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) failed: Vec<Call>,
     pub(super) capacity: Option<u64>,
     pub(super) random: Random,
+    /// How many nonces have been drawn, so that they follow from the seed and leave the other choices as they are.
+    pub(super) nonces: u32,
     pub(super) last_handle: u64,
     /// What the disk's page cache is known by.
     pub(super) life: u64,
@@ -45,6 +47,7 @@ impl State {
             failed: Vec::new(),
             capacity,
             random,
+            nonces: 0,
             last_handle: 0,
             life,
         }
