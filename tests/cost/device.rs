@@ -19,9 +19,10 @@ const BEFORE: usize = 50;
 const MOUNT: [&str; 4] = ["-t", "ext4", "-o", "loop,commit=300"];
 /// What is left to be initialised later would be written at any time.
 const MAKE: [&str; 4] = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
-/// What a loop device may still have from whoever had it before: the largest request; and how much is read ahead, which is also how
-/// large the pieces of the page cache become that are written whole.
-const QUEUE: [(&str, &str); 2] = [("max_sectors_kb", "1024"), ("read_ahead_kb", "128")];
+/// What a loop device may still have from whoever had it before: the largest request; how much is read ahead, which is also how
+/// large the pieces of the page cache become that are written whole; and whether it has a cache.
+const QUEUE: [(&str, &str); 3] =
+    [("max_sectors_kb", "1024"), ("read_ahead_kb", "128"), ("write_cache", "write back")];
 
 /// For one durable commit: writes, flushes and KiB. None, said visibly, where there is no such device.
 pub(crate) fn figures() -> Option<Figures> {
@@ -104,10 +105,26 @@ fn tell(name: &str, at: &Path, times: usize, mut commit: impl FnMut(u64)) {
     };
     let [_, flushes, some] = counted();
     // A request to flush may be counted as a write of nothing, too. A disk that has no cache to flush is not asked to.
-    set(at, "write_cache", "write through");
+    let cacheless = Cacheless::new(at);
     let [writes, _, others] = counted();
-    set(at, "write_cache", "write back");
+    drop(cacheless);
     eprintln!("{SAYS}{name}: {writes} {flushes} {}", some.midpoint(others));
+}
+
+/// A disk that is said to have no cache, until this is dropped: whoever has the loop device next needs its flushes.
+struct Cacheless<'a>(&'a Path);
+
+impl Cacheless<'_> {
+    fn new(at: &Path) -> Cacheless<'_> {
+        set(at, "write_cache", "write through");
+        Cacheless(at)
+    }
+}
+
+impl Drop for Cacheless<'_> {
+    fn drop(&mut self) {
+        set(self.0, "write_cache", "write back");
+    }
 }
 
 /// The disk on which `at` is, as the kernel shows it.
