@@ -8,13 +8,15 @@ use std::process::{Command, Stdio};
 use mapstone::{Durability, Options, Store};
 
 use crate::bounds::Figures;
-use crate::operations::{VALUE, key};
+use crate::operations::{VALUE, key, put};
 use crate::part::{Part, scratch, works};
 
 /// What comes before each row that the child tells.
 const SAYS: &str = "cost: ";
 /// Commits before those that are counted.
 const BEFORE: usize = 50;
+/// Puts that are synced at once: enough that the page cache holds what they have written in large pieces.
+const LOAD: u64 = 50_000;
 /// The file system commits its journal when it must, and not because time has passed.
 const MOUNT: [&str; 4] = ["-t", "ext4", "-o", "loop,commit=300"];
 /// What is left to be initialised later would be written at any time.
@@ -68,6 +70,7 @@ pub(crate) fn child(dir: &Path) {
     let store = open();
     commits("one put", &store, &at, 10_000, 1);
     commits("batch of 100", &store, &at, 1000, 100);
+    put(&store, 0..LOAD);
     store.close().expect("a sound disk");
     commits("one put, store reopened", &open(), &at, 10_000, 1);
 }

@@ -76,7 +76,7 @@ fn numbers() -> impl FnMut() -> u64 {
 }
 
 /// In batches of 1,000.
-fn put(store: &Store, keys: impl Iterator<Item = u64>) {
+pub(crate) fn put(store: &Store, keys: impl Iterator<Item = u64>) {
     let mut batch = store.batch();
     for i in keys {
         batch.put(key(i), VALUE).expect("a short key");
