@@ -4,7 +4,6 @@
 //! last mount of it.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,10 +71,12 @@ impl Kind {
 
     /// Mounts the file system in a file.
     pub fn mount(self, image: &Path, at: &Path) -> Result<Mount> {
-        Mount::new(
+        let mount = Mount::new(
             Command::new("mount").args(["-t", self.name(), "-o", self.options()]).arg(image),
             at,
-        )
+        )?;
+        mount.ask_to_flush()?;
+        Ok(mount)
     }
 
     /// Why this file system cannot be had here.
@@ -99,10 +100,27 @@ impl Mount {
     /// Has the loop device get one page at a time. Of a larger request it may write the first part, find its own disk full, and
     /// call it a success (seen with Linux 6.18): a device that lies, which is not what is to be tried.
     pub fn ask_by_page(&self) -> Result<()> {
-        let device = fs::metadata(&self.at)?.dev();
-        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-        let setting = format!("/sys/dev/block/{major}:{minor}/queue/max_sectors_kb");
-        fs::write(&setting, "4").with_context(|| setting)
+        self.set("max_sectors_kb", "4")
+    }
+
+    /// Has the loop device asked to flush. One is used again with the settings of whoever had it before, who may have said that it
+    /// has no cache, and then no flush would ever come.
+    fn ask_to_flush(&self) -> Result<()> {
+        self.set("write_cache", "write back")
+    }
+
+    /// Sets how the loop device is used.
+    fn set(&self, name: &str, value: &str) -> Result<()> {
+        // Not by the number that files have there, which with btrfs is that of no device.
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        let at = self.at.canonicalize()?;
+        let mut words = mounts.lines().rev().map(|line| line.split(' '));
+        let device = words.find_map(|mut words| {
+            words.next().filter(|_| words.next().map(Path::new) == Some(at.as_path()))
+        });
+        let device = device.and_then(|device| device.strip_prefix("/dev/")).context("no device")?;
+        let setting = format!("/sys/block/{device}/queue/{name}");
+        fs::write(&setting, value).with_context(|| setting)
     }
 }
 

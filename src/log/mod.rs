@@ -92,7 +92,7 @@ impl Log {
         let pin = Pin::new();
         for segment in self.segments.between(self.number(from), self.number(to - 1), &pin) {
             segment
-                .sync(from, to)
+                .sync_log(from, to)
                 .map_err(|e| Error::io("sync", self.path(segment.number()), e))?;
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
@@ -14,6 +16,17 @@ use crate::sys::{Access, Disk, File, Region};
 /// The name under which a segment is prepared before it is renamed to its own.
 pub(crate) const UNFINISHED: &str = "log/unfinished";
 
+/// After two syncs of less than this the pages that follow come into memory one at a time: a piece of the page cache is about as large,
+/// and a sync writes all of it.
+const LITTLE: u64 = 128 << 10;
+/// After one of this or more they come in pieces again: that takes a third of the time, and such a sync writes whole pieces anyway.
+const MUCH: u64 = 4 << 20;
+/// So much behind the end of the log is written with it when it comes to pages that were never written. To note that they are costs
+/// a file system a commit of its journal, as much for many as for one.
+const AHEAD: usize = 128 << 10;
+/// The largest piece of the page cache.
+const PIECE: usize = 2 << 20;
+
 /// A segment file, mapped at its full size (invariants I11, I12). It never shrinks, and what was published in it never changes.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -22,6 +35,10 @@ pub(crate) struct Segment {
     start: u64,
     region: Region,
     file: Arc<dyn File>,
+    /// Up to where the pages have been written, if they come into memory one at a time; 0 if not.
+    written: AtomicUsize,
+    /// The last sync was of little.
+    little: AtomicBool,
 }
 
 impl Segment {
@@ -108,7 +125,9 @@ impl Segment {
             .checked_mul(segment_bytes)
             .filter(|start| start.saturating_add(header.bytes) < MAX_POSITION)
             .ok_or_else(|| Error::corrupt(path(), 32, "a number within the log", header.number))?;
-        Ok(Segment { salt: Salt::new(&header.id, header.epoch), header, start, region, file })
+        let salt = Salt::new(&header.id, header.epoch);
+        let (written, little) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Ok(Segment { header, salt, start, region, file, written, little })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -168,6 +187,44 @@ impl Segment {
         let (offset, len) = self.part(from, to);
         let len = if planted(Bug::SyncFirstPage) { len.min(1) } else { len };
         self.region.sync(offset, len)
+    }
+
+    /// Makes the log durable from `from` to `to`, where it ends, and sees to it that the next sync writes little if this one does.
+    pub(super) fn sync_log(&self, from: u64, to: u64) -> io::Result<()> {
+        let written = self.written.load(Relaxed);
+        if to > self.end() || to - from >= MUCH {
+            if written > 0 {
+                self.region.together();
+                self.written.store(0, Relaxed);
+            }
+            self.little.store(false, Relaxed);
+            return self.sync(from, to);
+        }
+        let end = self.offset(to).next_multiple_of(PAGE_BYTES);
+        if written == 0 {
+            self.sync(from, to)?;
+            // The second in turn: what a checkpoint finds after it has synced a lot may be as little, and more than one of these
+            // is no load.
+            let little = to - from < LITTLE;
+            if self.little.swap(little, Relaxed) && little {
+                self.page_by_page(end);
+            }
+            return Ok(());
+        }
+        if end <= written {
+            return self.sync(from, to);
+        }
+        self.region.dirty(end, AHEAD);
+        self.written.store(end + AHEAD, Relaxed);
+        self.sync(from, to + AHEAD as u64)
+    }
+
+    /// Has the pages come one at a time from here on. What is there is in pieces, perhaps, so it has to go first.
+    fn page_by_page(&self, end: usize) {
+        let from = (end - 1) / PIECE * PIECE;
+        self.region.singly(from);
+        self.file.evict(from as u64);
+        self.written.store(end, Relaxed);
     }
 
     pub(super) fn redirty(&self, from: u64, to: u64) {

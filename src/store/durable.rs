@@ -13,11 +13,18 @@ use super::{Engine, WriterHalf};
 /// Who syncs now, and whether a sync has ever failed.
 #[derive(Debug, Default)]
 pub(super) struct Syncer {
-    busy: Mutex<bool>,
+    turn: Mutex<Turn>,
     done: Condvar,
     poisoned: AtomicBool,
     /// The file whose loss has ended writing, and what has become of it.
     lost: OnceLock<(PathBuf, String)>,
+}
+
+#[derive(Debug, Default)]
+struct Turn {
+    busy: bool,
+    /// How many wait for `done`: to wake nobody is a system call all the same.
+    waiting: u32,
 }
 
 impl Syncer {
@@ -47,8 +54,27 @@ impl Syncer {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the sync that is going on has ended.
+    fn wait<'a>(&self, mut turn: MutexGuard<'a, Turn>) -> MutexGuard<'a, Turn> {
+        turn.waiting += 1;
+        turn = self.done.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        turn.waiting -= 1;
+        turn
+    }
+
+    /// The sync that was going on has ended.
+    fn end(&self) {
+        let mut turn = self.lock();
+        turn.busy = false;
+        let awaited = turn.waiting > 0;
+        drop(turn);
+        if awaited {
+            self.done.notify_all();
+        }
     }
 }
 
@@ -58,23 +84,22 @@ impl Engine {
     /// The first to come syncs all that is committed by then; those who come meanwhile wait, and one of them leads the next.
     pub(super) fn sync_to(&self, half: &WriterHalf, target: u64) -> Result<()> {
         let syncer = &half.syncer;
-        let mut busy = syncer.lock();
+        let mut turn = syncer.lock();
         loop {
             syncer.check()?;
             if self.cells.durable() >= target {
                 return Ok(());
             }
-            if !*busy {
+            if !turn.busy {
                 break;
             }
-            busy = syncer.done.wait(busy).unwrap_or_else(PoisonError::into_inner);
+            turn = syncer.wait(turn);
         }
-        *busy = true;
-        drop(busy);
+        turn.busy = true;
+        drop(turn);
         let result = self.sync_log(half);
         reach(Point::SyncNoted);
-        *syncer.lock() = false;
-        syncer.done.notify_all();
+        syncer.end();
         result
     }
 

@@ -9,6 +9,8 @@
 //! * U4: nobody shrinks a mapped file, and a reader's bound is the published length, not the file's.
 //! * U5: bytes are validated before they get a meaning.
 
+#[cfg(not(all(test, loom)))]
+mod advice;
 #[cfg(any(test, feature = "sim"))]
 mod flock;
 mod fork;
@@ -175,6 +177,9 @@ pub(crate) trait File: Send + Sync + Debug {
     /// Gives the blocks of a range within the file back, where the file system can; it reads as zeros then. Nothing may be
     /// written there through a mapping before it is reserved again: a hole on a full disk is a SIGBUS.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Takes the pages from `offset` on out of memory, as far as they are clean and nobody has them mapped.
+    fn evict(&self, _offset: u64) {}
 
     /// Fills the buffer; `UnexpectedEof` when the file is too short.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;

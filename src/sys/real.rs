@@ -19,7 +19,8 @@ use rustix::io::{Errno, retry_on_intr};
 use super::guard::Watch;
 use super::region::Backing;
 use super::{
-    Access, Disk, File, Futex, LockKind, Mark, PAGE, Region, futex, life, mark, random_u64, reserve,
+    Access, Disk, File, Futex, LockKind, Mark, PAGE, Region, advice, futex, life, mark, random_u64,
+    reserve,
 };
 
 /// The disk whose store's directory is `path`. With `guard`, a mapping that is lost is marked, and raises no signal.
@@ -236,6 +237,10 @@ impl File for RealFile {
         if len == 0 { Ok(()) } else { reserve::release(&self.file, offset, len) }
     }
 
+    fn evict(&self, offset: u64) {
+        advice::evict(&self.file, offset);
+    }
+
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
     }
@@ -337,6 +342,18 @@ unsafe impl Backing for Mapping {
 
     fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
         self.map.flush_range(offset, len)
+    }
+
+    fn singly(&self, offset: usize) {
+        advice::singly(&self.map, offset);
+    }
+
+    fn together(&self) {
+        advice::together(&self.map);
+    }
+
+    fn dirty(&self, offset: usize, len: usize) {
+        advice::dirty(&self.map, offset, len);
     }
 
     fn is_lost(&self) -> bool {

@@ -29,6 +29,15 @@ pub(super) unsafe trait Backing: Send + Sync {
     /// Makes a non-empty range, which starts at a page and lies within the memory, durable.
     fn sync(&self, offset: usize, len: usize) -> io::Result<()>;
 
+    /// Has the pages from `offset`, where one starts, come into memory one at a time.
+    fn singly(&self, _offset: usize) {}
+
+    /// Has them come in pieces again.
+    fn together(&self) {}
+
+    /// Makes the pages of a range, which lies within the memory, dirty. Their bytes stay what they are.
+    fn dirty(&self, _offset: usize, _len: usize) {}
+
     /// A page of the memory was lost, and holds zeros now. Known of guarded mappings only.
     fn is_lost(&self) -> bool {
         false
@@ -249,6 +258,28 @@ impl Region {
             }
         }
         self.backing.rewritten(offset - offset % PAGE, end.saturating_sub(offset - offset % PAGE));
+    }
+
+    /// Has the pages from the one at `offset` on come into memory one at a time, so that a store makes no more than its page
+    /// dirty. Costs time for each page; only a hint.
+    pub(crate) fn singly(&self, offset: usize) {
+        if offset < self.len {
+            self.backing.singly(offset - offset % PAGE);
+        }
+    }
+
+    /// Has all pages come in pieces that the kernel chooses, as at first.
+    pub(crate) fn together(&self) {
+        self.backing.together();
+    }
+
+    /// Makes the pages of a range dirty while others may write there, so that a sync writes them. Only a hint.
+    pub(crate) fn dirty(&self, offset: usize, len: usize) {
+        let end = offset.saturating_add(len).min(self.len);
+        let first = offset - offset % PAGE;
+        if first < end {
+            self.backing.dirty(first, end - first);
+        }
     }
 
     /// Makes the pages that enclose a range durable, as far as they lie in the region.

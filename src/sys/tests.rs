@@ -158,6 +158,31 @@ fn a_region_writes_where_it_is_told() {
 }
 
 #[test]
+fn pages_hold_what_they_held_however_they_come() {
+    with_file(4 * SIZE, |_, file| {
+        let region = map(file, 0, 4 * PAGE);
+        region.write(PAGE, &[7; 8]);
+        region.sync(PAGE, 8).expect("sync");
+        // This one is dirty.
+        region.write(2 * PAGE, &[8; 8]);
+        let held = || {
+            [1, 2, 3].map(|page| region.bytes(page * PAGE, 8).expect("in range")[0]) == [7, 8, 0]
+        };
+        region.singly(PAGE + 9);
+        file.evict(0);
+        assert!(held());
+        region.dirty(PAGE, usize::MAX);
+        region.dirty(usize::MAX, 1);
+        region.singly(usize::MAX);
+        assert!(held());
+        region.together();
+        region.sync(0, usize::MAX).expect("sync");
+        assert!(held());
+        assert_eq!(bytes_of(file, 2 * PAGE as u64, 8), [8; 8]);
+    });
+}
+
+#[test]
 fn writes_out_of_range_or_into_a_reader_panic() {
     with_file(SIZE, |_, file| {
         for access in [Access::Read, Access::Write] {

@@ -72,6 +72,12 @@ impl Region {
     /// Every page is written by a sync of the model, dirty or not.
     pub(crate) fn redirty(&self, _offset: usize, _len: usize) {}
 
+    pub(crate) fn singly(&self, _offset: usize) {}
+
+    pub(crate) fn together(&self) {}
+
+    pub(crate) fn dirty(&self, _offset: usize, _len: usize) {}
+
     pub(crate) fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
         let end = offset.saturating_add(len).min(self.len);
         let pages = if len == 0 { 0..0 } else { offset / PAGE..end.div_ceil(PAGE) };
