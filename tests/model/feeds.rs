@@ -70,7 +70,7 @@ impl World {
     pub(crate) fn move_cursor(&mut self) {
         let mut cursor = match self.store().cursor(CURSOR) {
             Ok(cursor) => cursor,
-            Err(error) => return self.allow_more(&error),
+            Err(error) => return self.allow_cursor(&error),
         };
         if !self.maybes.is_empty() || self.dead() {
             return;
@@ -95,15 +95,21 @@ impl World {
                 self.cursors.push((cursor.bookmark(), self.last().clone()));
                 self.cursor_cut = false;
             }
-            Err(error) => self.allow_more(&error),
+            Err(error) => self.allow_cursor(&error),
         }
     }
 
     pub(crate) fn remove_cursor(&mut self) {
         match self.store().remove_cursor(CURSOR) {
             Ok(_) => self.cursor_cut = false,
-            Err(error) => self.allow_more(&error),
+            Err(error) => self.allow_cursor(&error),
         }
+    }
+
+    /// Whatever a failing disk says: the store goes on, and the cursor is where it was or where it was to be.
+    fn allow_cursor(&self, error: &Error) {
+        let reason = self.faulty || self.full || self.poisoned || self.armed.is_some();
+        assert!(reason, "{error:?}");
     }
 
     /// Where the changes end; None if they are not to be had, for a reason that there may be.
