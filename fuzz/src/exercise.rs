@@ -66,7 +66,10 @@ pub(super) fn repair(sample: &Sample, files: &Files) {
         let damage = store.verify().expect("a log that was read").damage;
         assert!(
             damage.iter().all(|it| {
-                it.file.parent().is_some_and(|dir| dir.ends_with("log") || dir.ends_with("cursors"))
+                let dir = it.file.parent().expect("a file of a store");
+                // A forged copy of an older version, after the newest, is the key's last record but not its newest.
+                let contradiction = it.expected.starts_with("a slot that leads to the record");
+                dir.ends_with("log") || dir.ends_with("cursors") || contradiction
             }),
             "{damage:?}"
         );
