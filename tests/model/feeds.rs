@@ -78,7 +78,9 @@ impl World {
         let at = cursor.bookmark();
         let known = self.cursors.iter().rfind(|(noted, _)| *noted == at);
         let moved = match known.map(|(_, state)| state.clone()) {
-            None => Ok(()),
+            None if cursor.position() == self.store().position() => Ok(()),
+            // It was made when nobody knew what there was.
+            None => cursor.reset(),
             Some(state) => {
                 let fate = Fate { compacted: false, cut: self.cursor_cut };
                 match self.go_through(cursor.changes(), state, fate) {
