@@ -185,7 +185,7 @@ impl Changes {
         while !self.advance()? {
             let left = end.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
             let engine = self.handle.engine();
-            if left.is_zero() || engine.wait(self.feed.position(), left)?.is_none() {
+            if left.is_zero() || engine.wait_for_any(self.feed.position(), left)?.is_none() {
                 return Ok(None);
             }
         }

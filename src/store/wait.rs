@@ -55,13 +55,27 @@ pub(super) type Shared = std::sync::Mutex<Option<Arc<Bell>>>;
 impl Engine {
     /// Waits until something after `after` is committed; returns up to where. None when the time is over.
     pub(crate) fn wait(&self, after: u64, timeout: Duration) -> Result<Option<u64>> {
+        self.wait_until(after, timeout, |from, to| self.is_news(from, to))
+    }
+
+    /// The same for whoever looks for themselves whether it is more than copies that compaction has made.
+    pub(crate) fn wait_for_any(&self, after: u64, timeout: Duration) -> Result<Option<u64>> {
+        self.wait_until(after, timeout, |_, _| true)
+    }
+
+    fn wait_until(
+        &self,
+        after: u64,
+        timeout: Duration,
+        is_news: impl Fn(u64, u64) -> bool,
+    ) -> Result<Option<u64>> {
         let deadline = Instant::now().checked_add(timeout);
         let mut after = after;
         loop {
             self.check_shared()?;
             let committed = self.committed();
             if committed > after {
-                if self.is_news(after, committed) {
+                if is_news(after, committed) {
                     return Ok(Some(committed));
                 }
                 after = committed;
