@@ -257,8 +257,7 @@ impl<'a> Iterator for CommitIter<'a> {
     type Item = Result<Change<'a>>;
 
     fn next(&mut self) -> Option<Result<Change<'a>>> {
-        let position = *self.left.next()?;
-        Some(self.feed.record(position).map(|record| change(self.feed, &record)))
+        self.left.next().map(|position| change(self.feed, *position))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -268,20 +267,20 @@ impl<'a> Iterator for CommitIter<'a> {
 
 impl DoubleEndedIterator for CommitIter<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let position = *self.left.next_back()?;
-        Some(self.feed.record(position).map(|record| change(self.feed, &record)))
+        self.left.next_back().map(|position| change(self.feed, *position))
     }
 }
 
 impl ExactSizeIterator for CommitIter<'_> {}
 
-fn change<'a>(feed: &'a Feed, record: &Record<'a>) -> Change<'a> {
+fn change(feed: &Feed, position: u64) -> Result<Change<'_>> {
+    let record = feed.record(position)?;
     let (number, key) = (record.header().table, record.key());
     let (table, version) = (feed.name(number), Position(record.position()));
-    match (named(key).filter(|_| number == CATALOGUE), record.is_put()) {
+    Ok(match (named(key).filter(|_| number == CATALOGUE), record.is_put()) {
         (Some(table), true) => Change::CreateTable { table },
         (Some(table), false) => Change::DropTable { table },
-        (None, true) => Change::Put { table, key, value: Value::of(*record), version },
+        (None, true) => Change::Put { table, key, value: Value::of(record), version },
         (None, false) => Change::Delete { table, key, version },
-    }
+    })
 }

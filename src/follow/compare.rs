@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::snapshot::Snapshot;
 use crate::store::Followed;
 
-use super::{BYTES, Draft, Follower, OPS, Step, is_behind};
+use super::{Draft, Follower, Step, is_behind};
 
 impl Follower {
     /// Makes everything equal to what the other store holds now, in commits of moderate size; only what differs is written.
@@ -68,26 +68,28 @@ impl Follower {
             let (key, _) = item?;
             if !there.contains(key)? {
                 self.set(draft, name, key, None)?;
-                Self::flush(draft)?;
+                draft.flush_if_full()?;
             }
         }
         for item in there {
             let (key, value) = item?;
             if here.get(key)?.as_ref() != Some(&value) {
                 self.set(draft, name, key, Some(&value))?;
-                Self::flush(draft)?;
+                draft.flush_if_full()?;
             }
         }
-        draft.step.changes += draft.batch.len() as u64;
-        draft.batch.commit()?;
-        Ok(())
+        draft.flush()
+    }
+}
+
+impl Draft {
+    /// Commits what differs, without a word on how far that is.
+    fn flush(&mut self) -> Result<()> {
+        self.step.changes += self.batch.len() as u64;
+        self.batch.commit().map(drop)
     }
 
-    fn flush(draft: &mut Draft) -> Result<()> {
-        if draft.batch.len() >= OPS || draft.batch.bytes() >= BYTES {
-            draft.step.changes += draft.batch.len() as u64;
-            draft.batch.commit()?;
-        }
-        Ok(())
+    fn flush_if_full(&mut self) -> Result<()> {
+        if self.is_full() { self.flush() } else { Ok(()) }
     }
 }

@@ -140,7 +140,7 @@ impl Follower {
 
     fn go_on(&mut self, changes: &mut Changes, timeout: Duration) -> Result<Option<Step>> {
         let mut draft = Draft::new(&self.dest, changes.bookmark());
-        while draft.batch.len() < OPS && draft.batch.bytes() < BYTES {
+        while !draft.is_full() {
             let Some(commit) = changes.next_commit()? else { break };
             self.apply(&commit, &mut draft)?;
         }
@@ -228,6 +228,11 @@ impl Follower {
 impl Draft {
     fn new(dest: &Store, at: Bookmark) -> Draft {
         Draft { batch: dest.batch(), at, step: Step::default() }
+    }
+
+    /// No further commit is added to it.
+    fn is_full(&self) -> bool {
+        self.batch.len() >= OPS || self.batch.bytes() >= BYTES
     }
 }
 

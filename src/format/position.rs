@@ -55,6 +55,19 @@ impl fmt::Display for Position {
 pub(crate) struct Era(pub(crate) u64);
 
 impl Era {
+    pub(crate) fn new(epoch: u32, nonce: u32) -> Era {
+        Era(u64::from(epoch) << 32 | u64::from(nonce))
+    }
+
+    pub(crate) fn epoch(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+    pub(crate) fn nonce(self) -> u32 {
+        self.0 as u32
+    }
+
     /// They are not known to be different.
     pub(crate) fn can_be(self, other: Era) -> bool {
         self == other || self == Era(0) || other == Era(0)

@@ -65,9 +65,14 @@ impl SegmentHeader {
         })
     }
 
+    /// Number of the segment that follows, in a store of that segment size.
+    pub(crate) fn after(&self, segment_bytes: u64) -> u64 {
+        self.number + self.bytes.div_ceil(segment_bytes)
+    }
+
     /// The epoch, told from any other of its number.
     pub(crate) fn era(&self) -> Era {
-        Era(u64::from(self.epoch) << 32 | u64::from(self.nonce))
+        Era::new(self.epoch, self.nonce)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
 use crate::format::PAGE;
 use crate::format::checksum::Salt;
+use crate::format::position::Era;
 use crate::format::record::{CRC_BYTES, Header};
 use crate::format::segment::{HEADER, SegmentHeader, name};
 use crate::sys::Pin;
@@ -27,26 +28,20 @@ pub(crate) struct Draft<'a> {
     log: &'a Log,
     tail: Tail,
     end: u64,
-    /// And its nonce.
-    epoch: (u32, u32),
+    era: Era,
     created: Vec<Segment>,
 }
 
 impl Log {
     /// Number of the segment that follows `segment`.
     pub(crate) fn after(&self, segment: &Segment) -> u64 {
-        segment.number() + segment.header().bytes.div_ceil(self.segment_bytes)
+        segment.header().after(self.segment_bytes)
     }
 
-    /// Creates a segment of the given epoch for a log that ends at `prev_end`.
-    fn create(
-        &self,
-        number: u64,
-        (epoch, nonce): (u32, u32),
-        prev_end: u64,
-        first: u64,
-    ) -> Result<Segment> {
+    /// Creates a segment of the given era for a log that ends at `prev_end`.
+    fn create(&self, number: u64, era: Era, prev_end: u64, first: u64) -> Result<Segment> {
         let bytes = (HEADER + first).next_multiple_of(PAGE).max(self.segment_bytes);
+        let (epoch, nonce) = (era.epoch(), era.nonce());
         let header = SegmentHeader { id: self.id, number, epoch, nonce, bytes, prev_end };
         self.clear_within(&header)?;
         Segment::create(&*self.disk, self.segment_bytes, header)
@@ -55,20 +50,17 @@ impl Log {
     /// Unlinks what a batch that failed has left under the numbers that a longer segment is to take. Once that segment is gone,
     /// nothing would tell them from segments of the log. The sync of the directory that makes it durable makes this so too.
     fn clear_within(&self, longer: &SegmentHeader) -> Result<()> {
-        let end = longer.number + longer.bytes.div_ceil(self.segment_bytes);
-        if longer.number + 1 < end {
-            for number in
-                self.numbers()?.into_iter().filter(|n| (longer.number + 1..end).contains(n))
-            {
-                self.remove(number)?;
-            }
+        let within = longer.number + 1..longer.after(self.segment_bytes);
+        if within.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut left = self.numbers()?.into_iter().filter(|number| within.contains(number));
+        left.try_for_each(|number| self.remove(number))
     }
 
     /// Creates segment `number` and starts the log, or a new epoch of it, there.
     pub(crate) fn begin(&self, number: u64, epoch: u32, prev_end: u64) -> Result<Tail> {
-        let segment = self.create(number, (epoch, self.disk.nonce()), prev_end, 0)?;
+        let segment = self.create(number, Era::new(epoch, self.disk.nonce()), prev_end, 0)?;
         let position = segment.start() + HEADER;
         self.segments.insert(number, segment, &Pin::new());
         Ok(Tail { position, segment: number })
@@ -78,9 +70,8 @@ impl Log {
     pub(crate) fn draft(&self, tail: Tail) -> Result<Draft<'_>> {
         let pin = Pin::new();
         let segment = self.view(&pin).segment(tail.segment)?;
-        let SegmentHeader { epoch, nonce, .. } = *segment.header();
-        let epoch = (epoch, nonce);
-        Ok(Draft { log: self, tail, end: segment.end(), epoch, created: Vec::new() })
+        let (end, era) = (segment.end(), segment.header().era());
+        Ok(Draft { log: self, tail, end, era, created: Vec::new() })
     }
 }
 
@@ -187,9 +178,8 @@ impl Draft<'_> {
     }
 
     fn roll(&mut self, first: u64) -> Result<()> {
-        let bytes = self.end - self.tail.segment * self.log.segment_bytes;
-        let number = self.tail.segment + bytes.div_ceil(self.log.segment_bytes);
-        let segment = self.log.create(number, self.epoch, self.tail.position, first)?;
+        let number = self.end.div_ceil(self.log.segment_bytes);
+        let segment = self.log.create(number, self.era, self.tail.position, first)?;
         self.tail = Tail { position: segment.start() + HEADER, segment: number };
         self.end = segment.end();
         self.created.push(segment);

@@ -44,6 +44,9 @@ pub struct Stats {
     pub checkpoint: u64,
 }
 
+/// Where a store has files, by their names relative to its own directory.
+const DIRS: [&str; 3] = ["", "log", cursor::DIR];
+
 /// How often to look for counters that hold, in turns between which to look whether anyone writes.
 const TURNS: u32 = 1_000;
 const PATIENCE: u32 = 1_000;
@@ -59,10 +62,7 @@ impl Engine {
                 .fresh(|at| self.table_names(at).map(Some))?
                 .map_or(0, |names| names.len() as u64),
             segments: self.log.numbers()?.len() as u64,
-            file_bytes: ["", "log", cursor::DIR]
-                .into_iter()
-                .map(|dir| self.bytes_of(dir))
-                .sum::<Result<u64>>()?,
+            file_bytes: DIRS.into_iter().map(|dir| self.bytes_of(dir)).sum::<Result<u64>>()?,
             live_bytes: counters.live_bytes,
             dead_bytes: self.used_bytes(&counters)?.saturating_sub(counters.live_bytes),
             index_bytes: self.index.bytes()?,
@@ -101,7 +101,7 @@ impl Engine {
             names => names.map_err(|e| Error::io("list", self.file(dir), e))?,
         };
         let mut bytes = 0;
-        for name in names.iter().filter(|name| !["log", cursor::DIR].contains(&name.as_str())) {
+        for name in names.iter().filter(|name| !DIRS.contains(&name.as_str())) {
             let name = if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") };
             match self.disk.open(&name, Access::Read).and_then(|file| file.len()) {
                 Ok(len) => bytes += len,

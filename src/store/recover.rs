@@ -334,7 +334,7 @@ impl Engine {
     /// The segment after the one in which the log ends, the next epoch, and where the log ended before that segment.
     fn next_epoch(&self, end: Tail) -> Result<(u64, u32, u64)> {
         let old = *self.log.view(&Pin::new()).segment(end.segment)?.header();
-        let next = end.segment + old.bytes.div_ceil(self.superblock.segment_bytes);
+        let next = old.after(self.superblock.segment_bytes);
         let raise = u32::from(!planted(Bug::SameEpoch));
         let epoch = old.epoch.checked_add(raise).ok_or_else(|| {
             let file = self.file(&segment::name(end.segment));

@@ -21,15 +21,18 @@ impl Engine {
         if position > end.position {
             return Err(no_such(position, format!("the last one ends at {}", end.position)));
         }
-        let at = if position == end.position { end } else { self.look_up(view, from, end)? };
+        let (first, oldest) = self.unbroken(view, end.segment)?;
+        let at = match position == end.position {
+            true => end,
+            false => self.look_up(view, from, end, oldest)?,
+        };
         let found = self.bookmark(view, at)?;
         let same = found.position == from.position || at.position == position;
         if same && !found.era.can_be(from.era) {
             let why = "another one does, in the place of what a power cut has taken back";
             return Err(no_such(position, why.into()));
         }
-        let (number, oldest) = self.unbroken(view, end.segment)?;
-        if at.segment < number {
+        if at.segment < first {
             return Err(Error::Compacted { position, oldest });
         }
         Ok((at, found))
@@ -55,7 +58,7 @@ impl Engine {
         }
     }
 
-    fn look_up(&self, view: View<'_>, from: Bookmark, end: Tail) -> Result<Tail> {
+    fn look_up(&self, view: View<'_>, from: Bookmark, end: Tail, oldest: u64) -> Result<Tail> {
         let position = from.position.0;
         let numbers = view.numbers()?;
         let first = |number: u64| number * self.superblock.segment_bytes + HEADER;
@@ -73,7 +76,6 @@ impl Engine {
             return Ok(Tail { position: next.start() + HEADER, segment: next.number() });
         }
         // Of another era it may be the commit that was meant, or one in its place: nobody can tell.
-        let (_, oldest) = self.unbroken(view, end.segment)?;
         match position < oldest || next.is_some() {
             true => Err(Error::Compacted { position, oldest }),
             false => Err(no_such(position, "it is in no segment".into())),

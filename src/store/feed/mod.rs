@@ -73,10 +73,11 @@ impl Feed {
         let end = engine.end()?;
         let mut tables = Vec::new();
         while self.at.position < end.position {
-            let (view, from) = (self.log.view(&self.pin), self.at);
+            let view = self.log.view(&self.pin);
             if view.find(self.at.segment)?.is_none() {
                 self.at = engine.begin_feed(&self.log, &self.pin, self.bookmark, end)?.0;
             }
+            let from = self.at;
             let mut scan = Scan::up_to(view, self.at.segment, self.at.position, end.segment)?;
             while let Some(record) = engine.step(view, &mut scan, end.position)? {
                 if !record.header().relocated && wanted(&record) {

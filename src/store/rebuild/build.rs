@@ -94,7 +94,7 @@ impl<'a> Builder<'a> {
         })?;
         match older {
             None => self.editor.insert(self.index, found.hash, found.position)?,
-            Some((_, other)) if order(&other) > order(&record) => return Ok(()),
+            Some((_, other)) if other.position() > found.position => return Ok(()),
             Some((place, other)) => {
                 // All of the log is durable at the checkpoint that this becomes, so no slot needs an older version.
                 self.editor.replace(self.index, place, found.hash, found.position, 0)?;
@@ -128,9 +128,4 @@ impl<'a> Builder<'a> {
         let counters = Counters { pages: self.editor.live(), ..self.counters };
         Ok((captured, counters))
     }
-}
-
-/// Of two versions of a key the one with the greater one of these counts.
-fn order(record: &Record<'_>) -> (u64, u64) {
-    (record.version(), record.position())
 }

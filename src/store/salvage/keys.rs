@@ -102,7 +102,7 @@ impl Suspects {
                 return true;
             }
             let head = newest.head(name);
-            if head.is_none_or(|head| head.version < *position) {
+            if head.is_none_or(|head| head.position < *position) {
                 let older = head.is_some_and(|head| head.put);
                 sure.push(Guess { table: *table, key: key.clone(), position: *position, older });
             }
@@ -115,7 +115,7 @@ impl Suspects {
         let Some(hasher) = self.hasher.filter(|_| !self.slots.is_empty()) else { return };
         let (table, key) = (entry.header.table, entry.key.to_vec());
         let Some(position) = self.slots.remove(&hasher.hash(table, &key).stored()) else { return };
-        if head.version < position && table != CATALOGUE {
+        if head.position < position && table != CATALOGUE {
             self.sure.push(Guess { table, key, position, older: head.put });
         }
     }

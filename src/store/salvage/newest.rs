@@ -1,4 +1,4 @@
-//! The newest version of each key, by the versions that records carry: a relocated one may stand behind a younger one.
+//! The newest version of each key: its last record in the log.
 //!
 //! A key is known by 128 bits of its hash. So that memory is bounded whatever the store holds, keys are taken in parts, and the
 //! records are gone through once for each.
@@ -35,7 +35,6 @@ pub(super) fn parts(records: u64) -> u64 {
 /// Where a key's newest version is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Head {
-    pub(super) version: u64,
     pub(super) position: u64,
     pub(super) put: bool,
 }
@@ -60,8 +59,7 @@ impl Newest {
     pub(super) fn note(&mut self, entry: &Entry<'_>) {
         let name = Name::of(entry.header.table, entry.key);
         if self.is_mine(name) {
-            let head =
-                Head { version: entry.version, position: entry.position, put: entry.is_put() };
+            let head = Head { position: entry.position, put: entry.is_put() };
             let known = self.heads.entry(name).or_insert(head);
             *known = (*known).max(head);
         }
