@@ -66,10 +66,14 @@ impl Log {
         Ok(Tail { position, segment: number })
     }
 
-    /// Starts reserving space at `tail`.
-    pub(crate) fn draft(&self, tail: Tail) -> Result<Draft<'_>> {
+    /// Starts reserving space at `tail`, for the only one who may now. The log is durable up to `durable`.
+    pub(crate) fn draft(&self, tail: Tail, durable: u64) -> Result<Draft<'_>> {
         let pin = Pin::new();
         let segment = self.view(&pin).segment(tail.segment)?;
+        if durable >= tail.position {
+            let failed = |e| Error::io("sync", self.path(tail.segment), e);
+            segment.keep_pace(tail.position).map_err(failed)?;
+        }
         let (end, era) = (segment.end(), segment.header().era());
         Ok(Draft { log: self, tail, end, era, created: Vec::new() })
     }

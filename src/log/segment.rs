@@ -2,8 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
@@ -37,8 +37,8 @@ pub(crate) struct Segment {
     file: Arc<dyn File>,
     /// Up to where the pages have been written, if they come into memory one at a time; 0 if not.
     written: AtomicUsize,
-    /// The last sync was of little.
-    little: AtomicBool,
+    /// So many syncs in turn were of little.
+    little: AtomicUsize,
 }
 
 impl Segment {
@@ -126,7 +126,7 @@ impl Segment {
             .filter(|start| start.saturating_add(header.bytes) < MAX_POSITION)
             .ok_or_else(|| Error::corrupt(path(), 32, "a number within the log", header.number))?;
         let salt = Salt::new(&header.id, header.epoch);
-        let (written, little) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (written, little) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Ok(Segment { header, salt, start, region, file, written, little })
     }
 
@@ -189,7 +189,7 @@ impl Segment {
         self.region.sync(offset, len)
     }
 
-    /// Makes the log durable from `from` to `to`, where it ends, and sees to it that the next sync writes little if this one does.
+    /// Makes the log durable from `from` to `to`, where it ends.
     pub(super) fn sync_log(&self, from: u64, to: u64) -> io::Result<()> {
         let written = self.written.load(Relaxed);
         if to > self.end() || to - from >= MUCH {
@@ -197,18 +197,15 @@ impl Segment {
                 self.region.together();
                 self.written.store(0, Relaxed);
             }
-            self.little.store(false, Relaxed);
+            self.little.store(0, Relaxed);
             return self.sync(from, to);
         }
         let end = self.offset(to).next_multiple_of(PAGE_BYTES);
         if written == 0 {
             self.sync(from, to)?;
-            // The second in turn: what a checkpoint finds after it has synced a lot may be as little, and more than one of these
-            // is no load.
-            let little = to - from < LITTLE;
-            if self.little.swap(little, Relaxed) && little {
-                self.page_by_page(end);
-            }
+            let before = self.little.load(Relaxed);
+            let now = if to - from < LITTLE { before.saturating_add(1) } else { 0 };
+            self.little.store(now, Relaxed);
             return Ok(());
         }
         if end <= written {
@@ -219,12 +216,28 @@ impl Segment {
         self.sync(from, to + AHEAD as u64)
     }
 
-    /// Has the pages come one at a time from here on. What is there is in pieces, perhaps, so it has to go first.
-    fn page_by_page(&self, end: usize) {
+    /// Sees to it that the next sync writes little if those before it did. The log ends at `end`, and all of it is durable.
+    #[inline]
+    pub(super) fn keep_pace(&self, end: u64) -> io::Result<()> {
+        // The second in turn: what a checkpoint finds after it has synced a lot may be as little, and more than one of these
+        // is no load.
+        if self.little.load(Relaxed) > 1 && self.written.load(Relaxed) == 0 {
+            self.page_by_page(self.offset(end).next_multiple_of(PAGE_BYTES))?;
+        }
+        Ok(())
+    }
+
+    /// Has the pages come one at a time from here on. What is there is in pieces, perhaps, so it has to go first. The kernel would
+    /// write what is dirty for that, and if it failed to, drop it: so nothing may be dirty. And a file system that goes down in
+    /// the middle of a sync may call it a success (ext4 does), but not the next one: so there is another.
+    #[cold]
+    fn page_by_page(&self, end: usize) -> io::Result<()> {
         let from = (end - 1) / PIECE * PIECE;
+        self.region.sync(from, end - from)?;
         self.region.singly(from);
         self.file.evict(from as u64);
         self.written.store(end, Relaxed);
+        Ok(())
     }
 
     pub(super) fn redirty(&self, from: u64, to: u64) {

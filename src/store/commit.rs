@@ -139,7 +139,8 @@ impl Engine {
         writer: &Writer,
         plans: &mut [Plan],
     ) -> Result<Tail> {
-        let mut draft = self.log.draft(writer.tail)?;
+        let draft = self.log.draft(writer.tail, self.cells.durable());
+        let mut draft = draft.inspect_err(|error| self.poison_by(half, error))?;
         let mut checked = false;
         for plan in plans.iter_mut().filter(|plan| !plan.skip) {
             if !checked && !draft.fits(plan.size) {

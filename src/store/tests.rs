@@ -155,3 +155,29 @@ fn a_record_that_moves_keeps_its_version() {
     assert_eq!(after.version(), before.position());
     assert_eq!(after.header().prev, before.position());
 }
+
+/// On a disk that fails once they would be gone, though the program goes on and could read them. The simulated disk looks.
+#[test]
+fn no_page_is_evicted_that_is_not_durable() {
+    let mut options = Options::new();
+    options.segment_size(1 << 16).background(false);
+    let engine = Engine::open(SimDisk::new(3).disk(), &options).expect("an open store");
+    let engine = Arc::new(engine);
+    for again in [false, true] {
+        if again {
+            // The next commit finds that two syncs were of little, and pages that they have left out.
+            let other = Arc::clone(&engine);
+            at_points(Some(Box::new(move |point| {
+                if point == Point::SyncBegun {
+                    put(&other, b"key", &[1; 9_000]);
+                }
+            })));
+        }
+        put(&engine, b"key", b"durable");
+        engine.sync().expect("a sound disk");
+    }
+    at_points(None);
+    put(&engine, b"key", b"after");
+    engine.sync().expect("a sound disk");
+    put(&engine, b"key", b"after all of it was durable");
+}

@@ -30,7 +30,8 @@ pub(super) fn dirty(map: &MmapRaw, offset: usize, len: usize) {
     let _ = (map, offset, len);
 }
 
-/// Takes the pages from `offset` on out of memory, as far as they are clean and nobody has them mapped.
+/// Takes the pages from `offset` on out of memory, as far as nobody has them mapped. What is dirty is written first, and if that fails
+/// dropped without a word before the next sync.
 pub(super) fn evict(file: &File, offset: u64) {
     let to_the_end: Option<NonZeroU64> = None;
     let _ = rustix::fs::fadvise(file, offset, to_the_end, rustix::fs::Advice::DontNeed);

@@ -178,7 +178,7 @@ pub(crate) trait File: Send + Sync + Debug {
     /// written there through a mapping before it is reserved again: a hole on a full disk is a SIGBUS.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
 
-    /// Takes the pages from `offset` on out of memory, as far as they are clean and nobody has them mapped.
+    /// Takes the pages from `offset` on out of memory, as far as nobody has them mapped. All of them are durable.
     fn evict(&self, _offset: u64) {}
 
     /// Fills the buffer; `UnexpectedEof` when the file is too short.

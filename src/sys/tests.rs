@@ -169,6 +169,8 @@ fn pages_hold_what_they_held_however_they_come() {
             [1, 2, 3].map(|page| region.bytes(page * PAGE, 8).expect("in range")[0]) == [7, 8, 0]
         };
         region.singly(PAGE + 9);
+        assert!(held());
+        region.sync(0, usize::MAX).expect("sync");
         file.evict(0);
         assert!(held());
         region.dirty(PAGE, usize::MAX);

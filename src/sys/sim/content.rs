@@ -190,6 +190,15 @@ impl Content {
         }
     }
 
+    /// Undoes what was stored into mappings since `then`; there were no calls since.
+    pub(super) fn rewind(&mut self, then: &Content) {
+        for (number, inode) in &then.inodes {
+            if let Some(now) = self.inodes.get_mut(number) {
+                now.rewind(inode);
+            }
+        }
+    }
+
     /// The names that a power cut may leave. A journal keeps the changes of names in their order, so that those which survive are
     /// the first; other file systems promise less: there any may survive, if those of the same names before it do.
     fn names_after_cut(&self, random: &mut Random) -> Names {

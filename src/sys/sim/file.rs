@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::region::Backing;
 use super::super::{Access, File, Futex, LockKind, Mark, PAGE, Region, futex};
 use super::memory::Extent;
-use super::state::{EIO, ENOSPC, bad_descriptor};
+use super::state::{EIO, ENOSPC, bad_descriptor, os_error};
 use super::{Call, Shared};
 
 #[derive(Debug)]
@@ -108,6 +108,17 @@ impl File for SimFile {
         Ok(())
     }
 
+    /// The kernel writes what is dirty before it lets go of it, and if that fails the bytes are gone, on a disk that has only failed
+    /// once and for a program that goes on.
+    fn evict(&self, offset: u64) {
+        let mut state = self.shared.lock();
+        if let (false, Ok(inode)) = (state.dead, state.inode(self.inode)) {
+            let pages = offset / PAGE as u64..inode.pages().end;
+
+            assert!(inode.is_durable(&pages), "pages are evicted that are not durable");
+        }
+    }
+
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let mut state = self.shared.lock();
         state.enter(Call::Read)?;
@@ -132,9 +143,13 @@ impl File for SimFile {
         Ok(state.inode(self.inode)?.locks.take(self.handle, kind))
     }
 
+    /// Fails on a dead disk alone, as `flock` has no reason to: nobody else could ever have the lock.
     fn unlock(&self) -> io::Result<()> {
         let mut state = self.shared.lock();
-        state.enter(Call::Any)?;
+        state.count();
+        if state.dead {
+            return Err(os_error(EIO));
+        }
         state.inode(self.inode)?.locks.give_back(self.handle);
         Ok(())
     }

@@ -143,6 +143,11 @@ impl Inode {
         self.later_lens.clear();
     }
 
+    /// The pages of a range are on the platter.
+    pub(super) fn is_durable(&self, range: &Range<u64>) -> bool {
+        self.dirty(range).is_empty() && self.lost.range(range.clone()).next().is_none()
+    }
+
     /// Lets the page cache forget the lost pages, so that the old bytes come back from the platter.
     pub(super) fn drop_lost(&mut self) {
         for (page, lost) in std::mem::take(&mut self.lost) {
@@ -257,6 +262,17 @@ impl Inode {
             copy.extents.insert(*first, Arc::new(twin));
         }
         copy
+    }
+
+    /// Undoes what was stored into mappings since `then`.
+    pub(super) fn rewind(&mut self, then: &Inode) {
+        let end = self.pages().end;
+        for (first, extent) in &self.extents {
+            for index in 0..extent.pages().min(page_index(end.saturating_sub(*first))) {
+                extent.set_page(index, &then.live(first + index as u64));
+            }
+        }
+        self.lost.clone_from(&then.lost);
     }
 
     /// What a power cut may leave of the file.

@@ -56,7 +56,7 @@ pub enum Call {
     Write,
     /// Zeroing a range of a file.
     Punch,
-    /// Any call, those without a kind of their own (length, identity, unlock) included.
+    /// Any call, those without a kind of their own (length, identity) included, but for unlocking.
     Any,
 }
 
@@ -139,6 +139,16 @@ impl SimDisk {
             self.shared.root.clone(),
             State::new(content, state.life, state.capacity, random),
         )
+    }
+
+    /// Only one of several processes was killed when [`SimDisk::cut`] or [`SimDisk::cut_after`] had it: what it has stored since is
+    /// undone, and the others go on. The handles of the one must be gone by now, and the others have done nothing since.
+    pub fn survive(&self) {
+        let state = &mut *self.shared.lock();
+        if let Some(frozen) = state.frozen.take() {
+            state.content.rewind(&frozen);
+        }
+        (state.dead, state.cut_at) = (false, None);
     }
 
     /// Makes up to `pages` dirty pages durable, as the kernel may at any time.

@@ -346,3 +346,38 @@ fn maps_join_what_was_only_read_and_written() {
     let half = next.map(SIZE, PAGE, Access::Read).expect("map what survived");
     assert_eq!(half.bytes(0, PAGE), Some(&[7; PAGE][..]));
 }
+
+#[test]
+fn what_one_process_stored_after_its_end_is_undone_for_the_others() {
+    let (sim, _file, region) = with_pages(1, 2);
+    let disk = sim.disk();
+    let others = disk.open("file", Access::Write).expect("open");
+    let seen = others.map(0, 2 * PAGE, Access::Write).expect("map");
+    let held = disk.open("file", Access::Write).expect("open");
+    assert!(held.try_lock(LockKind::Exclusive).expect("lock"));
+    region.write(0, &[2; 8]);
+    sim.cut();
+    region.write(0, &[3; 8]);
+    region.write(PAGE, &[3; 8]);
+    assert_eq!(errno(disk.list("")), Some(EIO));
+    assert!(held.unlock().is_err());
+    drop(held);
+    sim.survive();
+    assert_eq!(seen.bytes(0, 8), Some(&[2; 8][..]));
+    assert_eq!(seen.bytes(PAGE, 8), Some(&[1; 8][..]));
+    assert!(others.try_lock(LockKind::Exclusive).expect("nobody has it"));
+    seen.write(PAGE, &[4; 8]);
+    others.sync().expect("a disk that goes on");
+    assert_eq!(content(&sim.power_cut(), "file")[PAGE], 4);
+}
+
+#[test]
+fn to_evict_what_is_not_durable_is_caught() {
+    let (_sim, file, region) = with_pages(1, 2);
+    file.evict(0);
+    region.write(PAGE, &[2; 8]);
+    let caught = |offset| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| file.evict(offset))).is_err()
+    };
+    assert!(caught(0) && caught(SIZE) && !caught(2 * SIZE));
+}
