@@ -15,6 +15,8 @@ mod hunt;
 mod lives;
 #[path = "model/ops.rs"]
 mod ops;
+#[path = "model/others.rs"]
+mod others;
 #[path = "model/outcome.rs"]
 mod outcome;
 #[path = "model/points.rs"]
@@ -44,7 +46,7 @@ use mapstone::sim::{Bug, plant};
 use tally::Watch;
 
 /// How many stories a bug may outlive.
-const BUDGET: u64 = 500;
+const BUDGET: u64 = 1000;
 /// How many operations a story has at most.
 const LONGEST: usize = 50;
 
@@ -64,6 +66,7 @@ fn themes_of(bug: Bug) -> [Theme; 2] {
         UnlinkBeforeCheckpoint | SkipHorizon | IgnoreMarks | BuryEarly => Theme::Space,
         IgnoreCursors => Theme::Cursors,
         BuryVolatile => Theme::Graves,
+        SkipCatchUp | SkipTurnResume => Theme::Turns,
         _ => Theme::TornPages,
     };
     [Theme::Everything, own]
@@ -79,7 +82,6 @@ fn planted_elsewhere(bug: Bug) -> Option<&'static str> {
     match bug {
         Bug::IgnoreMovedPage | Bug::IgnoreMovedDirectory => Some("src/store/races/weak.rs"),
         Bug::CompareUnlocked | Bug::SkipValidate => Some("tests/transactions.rs"),
-        Bug::SkipCatchUp | Bug::SkipTurnResume => Some("tests/turns.rs"),
         Bug::StaleReader => Some("tests/linear"),
         Bug::SkipBlot => Some("tests/model/told.rs"),
         _ => None,

@@ -29,7 +29,7 @@ impl Engine {
         half.lender.check()?;
         let _one = half.checkpointer.lock().unwrap_or_else(PoisonError::into_inner);
         let _others = self.lock_checkpoints(half)?;
-        half.syncer.check()?;
+        self.check_failed(half)?;
         self.check_files(half)?;
         let changed = half.is_touched() || self.cells.checkpoint() != self.cells.committed();
         if !changed && !half.lock().unfinished {
@@ -38,7 +38,8 @@ impl Engine {
         // Most of the log is synced while writers go on; the rest, under their lock, is short.
         self.sync_to(half, self.cells.committed())?;
         reach(Point::CheckpointLogged);
-        let (captured, counters, rows) = self.capture(half)?;
+        let before = self.lasting_segments(half)?;
+        let (captured, counters, rows) = self.capture(half, &before)?;
         // What was captured is no longer told from what was not changed: the next one has to try again.
         self.finish_checkpoint(half, captured, counters, &rows).inspect_err(|_| half.touched())?;
         Ok(counters.position)
@@ -73,7 +74,13 @@ impl Engine {
     }
 
     /// Captures the directory at a quiet point: the log is durable up to its end, and the writer lock is held (invariant I6).
-    fn capture(&self, half: &WriterHalf) -> Result<(Captured, Counters, Vec<SegmentRow>)> {
+    ///
+    /// `before` are the segments that there were shortly before.
+    fn capture(
+        &self,
+        half: &WriterHalf,
+        before: &[u64],
+    ) -> Result<(Captured, Counters, Vec<SegmentRow>)> {
         let mut writer = self.claim(half, None)?;
         if writer.unfinished {
             self.finish(&mut writer)?;
@@ -86,7 +93,7 @@ impl Engine {
             self.sync_to(half, writer.counters.position)?;
         }
         self.mend_usage(writer.counters.segment)?;
-        let rows = self.segment_rows(writer.counters.segment)?;
+        let rows = self.segment_rows(before, writer.counters.segment)?;
         let captured = writer.editor.capture(&self.index)?;
         half.touched.store(false, Relaxed);
         Ok((captured, writer.counters, rows))

@@ -86,7 +86,7 @@ impl Engine {
         let syncer = &half.syncer;
         let mut turn = syncer.lock();
         loop {
-            syncer.check()?;
+            self.check_failed(half)?;
             if self.cells.durable() >= target {
                 return Ok(());
             }

@@ -123,6 +123,8 @@ struct WriterHalf {
     /// The index has changed in ways that no commit tells, so that a checkpoint is not for nothing.
     touched: AtomicBool,
     compactor: Mutex<compact::Compactor>,
+    /// This handle unlinks a segment, and that may not be durable yet.
+    unlinking: AtomicBool,
     /// Number of the oldest segment.
     oldest: AtomicU64,
     /// Rung at every commit.

@@ -141,6 +141,7 @@ impl Engine {
             durable_sequence: AtomicU64::new(0),
             touched: AtomicBool::new(false),
             compactor: Mutex::default(),
+            unlinking: AtomicBool::new(false),
             oldest: AtomicU64::new(0),
             bell,
             background: Background::default(),

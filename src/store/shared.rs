@@ -110,8 +110,8 @@ impl Engine {
     }
 
     /// A sync that failed is the end of writing for all who share the store.
-    fn check_failed(&self, half: &WriterHalf) -> Result<()> {
-        if self.cells.failed() {
+    pub(super) fn check_failed(&self, half: &WriterHalf) -> Result<()> {
+        if half.shared.is_some() && self.cells.failed() {
             half.syncer.poison();
         }
         half.syncer.check()
@@ -188,7 +188,9 @@ impl Engine {
 
     /// Ends a turn. One that left a batch half done is left to the next as that of a killed process is.
     pub(super) fn leave(&self, half: &WriterHalf, writer: &mut Writer) {
-        if writer.turn % 2 == 1 && !writer.unfinished {
+        // One that could not be begun, since what the last has left cannot be finished yet, is still that of the last.
+        let begun = writer.turn % 2 == 1 && writer.turn == self.cells.turn();
+        if begun && !writer.unfinished {
             if writer.tail.position != writer.counters.position {
                 // A value that was given up has begun a segment, where the log goes on.
                 let counters = writer.counters;

@@ -1,5 +1,7 @@
 //! Which segments there are, and how much of each is live: kept as commits go by, and brought back after a crash.
 
+use std::collections::BTreeSet;
+
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::ROW_WORDS;
@@ -254,7 +256,7 @@ impl Engine {
 
     /// What is known of all segments, for a checkpoint of a log that ends in segment `last`: where its records end is not known,
     /// whatever was noted for a batch that was given up. A file after it is none of the log's, whatever was noted of it once.
-    pub(super) fn segment_rows(&self, last: u64) -> Result<Vec<SegmentRow>> {
+    pub(super) fn segment_rows(&self, before: &[u64], last: u64) -> Result<Vec<SegmentRow>> {
         let word = crate::format::usage::word;
         let counted = self.cells.counted() != 0;
         let row = |number: u64| {
@@ -263,7 +265,9 @@ impl Engine {
             let used = self.usage.used(number).filter(|_| counted && number < last);
             [number, word(puts), word(tombstones), word(used)]
         };
-        Ok(self.log.numbers()?.into_iter().take_while(|number| *number <= last).map(row).collect())
+        let now = self.log.numbers()?;
+        let numbers: BTreeSet<u64> = before.iter().chain(&now).copied().collect();
+        Ok(numbers.range(..=last).copied().map(row).collect())
     }
 
     /// After a killed process: the last batch may have been counted in part, so nothing is known of the segments it touched.

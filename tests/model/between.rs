@@ -28,6 +28,8 @@ impl World {
         if between.is_none() {
             return self.acknowledge(|store| store.checkpoint());
         }
+        // A crash may come to the one or to the other.
+        self.heir = false;
         let result = self.store().checkpoint();
         self.take_note(between);
         match result {
@@ -66,8 +68,10 @@ impl World {
             batch.iter().map(|(table, key, value)| (self.existing(*table), *key, *value)).collect()
         };
         let batches: Vec<Batch> = batches.iter().map(existing).collect();
-        let tables: Vec<_> = (0..TABLES).map(|table| self.table(table)).collect();
-        let (store, disk) = (self.store().clone(), self.disk.clone());
+        // Another handle, if there is one.
+        let store = self.others.first().unwrap_or(self.store()).clone();
+        let tables: Vec<_> = (0..TABLES).map(|table| self.table_of(&store, table)).collect();
+        let disk = self.disk.clone();
         let done = Rc::new(RefCell::new(Vec::new()));
         let to = Rc::clone(&done);
         points::act_at(at, move || {

@@ -20,10 +20,11 @@ pub(crate) enum Theme {
     Space,
     Graves,
     Cursors,
+    Turns,
 }
 
 impl Theme {
-    pub(crate) const ALL: [Theme; 13] = {
+    pub(crate) const ALL: [Theme; 14] = {
         use Theme::*;
         [
             Everything,
@@ -39,6 +40,7 @@ impl Theme {
             Space,
             Graves,
             Cursors,
+            Turns,
         ]
     };
 }

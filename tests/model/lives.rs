@@ -12,6 +12,7 @@ impl World {
     pub(crate) fn close(&mut self) {
         self.check_snapshots();
         self.let_go();
+        self.others.clear();
         let store = self.store.take().expect("the store is open");
         match store.close() {
             Ok(()) if self.dead() => {}
@@ -34,7 +35,7 @@ impl World {
     }
 
     /// Drops what keeps the store open besides the handle.
-    fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         points::forget();
         self.stale.clear();
     }
@@ -60,8 +61,9 @@ impl World {
         }
     }
 
-    fn disarm(&mut self) {
+    pub(crate) fn disarm(&mut self) {
         self.armed = None;
+        self.heir = false;
         self.disk.cut_after(u64::MAX);
         points::forget();
     }
@@ -101,7 +103,9 @@ impl World {
         let next = ended(&self.disk, how);
         self.reader = None;
         self.store = None;
+        self.others.clear();
         self.armed = None;
+        self.heir = false;
         self.faulty = false;
         points::watch(&next, self.rigged());
         self.disk = next;

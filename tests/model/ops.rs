@@ -147,6 +147,12 @@ pub(crate) enum Op {
     WriteBack(u8),
     /// Close and open again.
     Close,
+    /// Go on through another handle that writes, if the store is opened as one of several.
+    Other,
+    /// Close the handle that writes, and go on through another.
+    Leave,
+    /// The process that writes is killed at some moment from now, and another goes on without opening the store again.
+    HandOver(When),
     Die {
         how: Crash,
         recovery: Recovery,

@@ -2,9 +2,9 @@
 
 use mapstone::{Error, Position, Result, Store};
 
-use super::check;
 use super::state::State;
 use super::world::World;
+use super::{check, points};
 
 impl World {
     /// Takes note of a commit, or of one that failed.
@@ -20,10 +20,10 @@ impl World {
                 let same = changed(self.last()) == *self.last();
                 return assert!(same, "a handle whose sync failed takes no writes");
             };
-            assert!(
-                matches!(error, Error::Poisoned | Error::Full { .. }) || self.dead(),
-                "{error}"
-            );
+            // A transaction takes a mark first; and one of several handles hears of the failed sync of another in its turn.
+            let refused = self.faulty && matches!(error, Error::Io { .. });
+            let known = matches!(error, Error::Poisoned | Error::Full { .. });
+            assert!(known || refused || self.dead(), "{error}");
             return;
         }
         let position = self.store().position().as_u64();
@@ -35,13 +35,20 @@ impl World {
                 let next = changed(self.last());
                 self.history.push((position, next));
             }
+            // Nothing was committed, so who died before may still be taken over from.
+            Ok(()) if position == self.history.last().map_or(0, |(end, _)| *end) => {
+                assert!(changed(self.last()) == *self.last(), "a commit that went nowhere");
+            }
             Ok(()) => {
                 let actual = self.content();
                 let base = std::iter::once(self.last()).chain(&self.maybes);
                 let found = base.map(changed).find(|s| check::is(&actual, s));
                 let found = found.expect("the store holds a batch on a state that may be");
+                // What was in doubt may have been completed first, by a commit of its own.
+                let between = std::mem::take(&mut self.maybes);
+                self.history.extend(between.into_iter().map(|state| (position, state)));
+                self.sure_from = self.history.len();
                 self.history.push((position, found));
-                self.maybes.clear();
             }
             Err(error) => self.failed(&error, changed),
         }
@@ -99,7 +106,7 @@ impl World {
     pub(crate) fn allow(&mut self, error: &Error) {
         assert!(!matches!(error, Error::Corrupt { .. }), "{error}");
         match error {
-            Error::Io { op: "sync", .. } => self.poisoned |= !self.dead(),
+            Error::Io { op: "sync", .. } => self.poisoned |= !self.dead() && !self.goes_on(),
             Error::Full { .. } => assert!(self.full || self.faulty || self.dead(), "{error}"),
             // The other reason is a segment that was created for nothing and could not be removed.
             Error::Poisoned => {
@@ -109,6 +116,19 @@ impl World {
             _ => {}
         }
         assert!(self.full || self.faulty || self.dead(), "{error}");
+    }
+
+    /// The handle writes in spite of what has failed: who takes over from a dead one tries again in the next turn, as opening does,
+    /// and what keeps one handle from a sync does not keep others from theirs.
+    pub(crate) fn goes_on(&self) -> bool {
+        let Some(store) = self.store.as_ref().filter(|_| self.shape.shared) else { return false };
+        let sync = || points::aside(|| self.disk.uncounted(|| store.sync()));
+        let poisoned = |said: Result<Position>| match said {
+            Ok(_) => Some(false),
+            Err(Error::Poisoned) => Some(true),
+            Err(_) => None,
+        };
+        !std::iter::repeat_with(sync).take(20).find_map(poisoned).unwrap_or(true)
     }
 
     pub(crate) fn acknowledge(&mut self, call: impl Fn(&Store) -> Result<Position>) {
@@ -133,7 +153,7 @@ impl World {
     }
 
     /// A checkpoint completes the batch that a full disk has kept from the index.
-    fn resolve(&mut self) {
+    pub(crate) fn resolve(&mut self) {
         if self.maybes.is_empty() || self.dead() {
             return;
         }

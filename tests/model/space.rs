@@ -72,8 +72,9 @@ impl World {
         }
         let batch: Batch =
             batch.iter().map(|(table, key, value)| (self.existing(*table), *key, *value)).collect();
-        let tables: Vec<_> = (0..TABLES).map(|table| self.table(table)).collect();
-        let (before, store) = (self.last().clone(), self.store().clone());
+        let store = self.others.first().unwrap_or(self.store()).clone();
+        let tables: Vec<_> = (0..TABLES).map(|table| self.table_of(&store, table)).collect();
+        let before = self.last().clone();
         let mut after = before.clone();
         batch.iter().for_each(|(table, key, value)| after.set(*table, *key, *value));
         let done = std::rc::Rc::new(std::cell::Cell::new(false));

@@ -19,13 +19,15 @@ pub(crate) type Story = (Shape, Vec<Op>);
 pub(crate) fn stories(longest: usize) -> Vec<BoxedStrategy<Story>> {
     let everything = (shape(), vec(anything(), 1..longest)).boxed();
     let themed = themes().into_iter().map(|(own, about)| {
+        let own_is_shared = own.iter().any(|op| matches!(op, Op::Other));
         let about = prop_oneof![3 => about, 1 => anything()];
         // Rare things show on a plain store whose checkpoints are made by the story alone.
         let segment = prop_oneof![Just(4096), Just(65_536)];
-        let plain = (shape(), segment).prop_map(|(shape, segment)| Shape {
+        let plain = (shape(), segment).prop_map(move |(shape, segment)| Shape {
             segment,
             mask: u64::MAX,
             interval: 1 << 30,
+            shared: shape.shared || own_is_shared,
             ..shape
         });
         let told = (plain, vec(about, 1..longest)).prop_map(move |(shape, mut ops)| {
@@ -57,6 +59,7 @@ fn themes() -> Vec<(Vec<Op>, Ops)> {
         (space_begins(), space().boxed()),
         (graves_begin(), graves().boxed()),
         (space_begins(), cursors().boxed()),
+        (vec![Op::Other], turns().boxed()),
     ]
 }
 
@@ -143,6 +146,8 @@ fn anything() -> impl Strategy<Value = Op> {
         1 => Just(Op::Check),
         3 => (0..40u8).prop_map(Op::WriteBack),
         1 => Just(Op::Close),
+        1 => Just(Op::Other),
+        1 => when().prop_map(Op::HandOver),
         3 => die(),
         1 => outcomes(),
         4 => (when(), crash(), recovery())
@@ -364,6 +369,33 @@ fn space() -> impl Strategy<Value = Op> {
 /// The same, with a cursor that keeps some of it.
 fn cursors() -> impl Strategy<Value = Op> {
     prop_oneof![6 => space(), 2 => Just(Op::MoveCursor), 1 => Just(Op::RemoveCursor)]
+}
+
+/// Several handles write the same store in turns, are killed, go away and come, and then the power goes.
+fn turns() -> impl Strategy<Value = Op> {
+    let fail = (prop_oneof![Just(Call::Msync), Just(Call::Lock)], 0..4u8)
+        .prop_map(|(call, after)| Op::Fail(Fail { call, after, errno: 5, times: 1 }));
+    prop_oneof![
+        10 => Just(Op::Other),
+        4 => when().prop_map(Op::HandOver),
+        2 => Just(Op::Leave),
+        4 => put(),
+        2 => batch(),
+        2 => some(),
+        1 => txn(),
+        1 => (1..TABLES).prop_map(Op::CreateTable),
+        1 => (1..TABLES).prop_map(Op::DropTable),
+        2 => Just(Op::Sync),
+        2 => Just(Op::Checkpoint),
+        2 => compact(),
+        1 => (amid(), batches()).prop_map(|(at, batches)| Op::Amid { at, batches }),
+        1 => (1..40u16, batches()).prop_map(|(times, batches)| Op::Lookup { times, batches }),
+        1 => (0..40u8).prop_map(Op::WriteBack),
+        1 => outcomes(),
+        1 => (0..20u8).prop_map(Op::Fill),
+        1 => Just(Op::Free),
+        1 => fail,
+    ]
 }
 
 /// What was durable is deleted by tombstones that are not, in a segment that is no longer the last.

@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) maybes: Vec<State>,
     pub(crate) snapshots: Vec<(Snapshot, State)>,
     pub(crate) reader: Option<Store>,
+    /// Other handles that write.
+    pub(crate) others: Vec<Store>,
     pub(crate) dest: Dest,
     /// Tables that were dropped, by number.
     pub(crate) stale: Vec<(u8, Table)>,
@@ -42,6 +44,8 @@ pub(crate) struct World {
     pub(crate) compacted: bool,
     /// The crash to come.
     pub(crate) armed: Option<(Crash, Recovery)>,
+    /// It is to come to one process, and another goes on.
+    pub(crate) heir: bool,
     /// Failures have been injected into this disk.
     pub(crate) faulty: bool,
     pub(crate) full: bool,
@@ -70,6 +74,7 @@ impl World {
             maybes: Vec::new(),
             snapshots: Vec::new(),
             reader: None,
+            others: Vec::new(),
             noted: None,
             cursors: Vec::new(),
             cursor_cut: false,
@@ -80,6 +85,7 @@ impl World {
             stale: Vec::new(),
             seen: Rc::default(),
             armed: None,
+            heir: false,
             faulty: false,
             full: false,
             poisoned: false,
@@ -121,7 +127,7 @@ impl World {
     }
 
     pub(crate) fn step(&mut self, op: &Op) {
-        if matches!(op, Op::Fail(_) | Op::Fill(_) | Op::DieAfter { .. }) {
+        if matches!(op, Op::Fail(_) | Op::Fill(_) | Op::DieAfter { .. } | Op::HandOver(_)) {
             points::forget_act();
         }
         let before = points::has_act().then(|| self.last().clone());
@@ -139,6 +145,7 @@ impl World {
             && self.dead()
         {
             match how {
+                Crash::Kill if self.heir && !self.others.is_empty() => self.go_on(),
                 Crash::Kill => self.crash(how, &recovery),
                 Crash::Cut => self.outcomes(2, &recovery),
             }
@@ -172,7 +179,8 @@ impl World {
             Op::SnapshotThere => self.snapshot_there(),
             Op::LetGo => self.check_snapshots(),
             Op::Snapshot => match self.store().snapshot() {
-                Ok(snapshot) if self.maybes.is_empty() => {
+                // Nobody could tell whose it is when one of several is killed.
+                Ok(snapshot) if self.maybes.is_empty() && !self.heir => {
                     self.snapshots.push((snapshot, self.last().clone()));
                 }
                 Ok(_) => {}
@@ -185,11 +193,15 @@ impl World {
             Op::Check => self.check(),
             Op::WriteBack(pages) => self.disk.write_back(usize::from(*pages)),
             Op::Close => self.close(),
+            Op::Other => self.other(),
+            Op::Leave => self.leave(),
+            Op::HandOver(when) => self.hand_over(*when),
             Op::Die { how, recovery } => self.crash(*how, recovery),
             Op::Outcomes { count, recovery } => self.outcomes(*count, recovery),
             Op::DieAfter { when, how, recovery } => {
                 self.arm(*when);
                 self.armed = Some((*how, recovery.clone()));
+                self.heir = false;
             }
             Op::Fail(fail) => self.fail(*fail),
             Op::Fill(pages) => {
@@ -228,13 +240,26 @@ impl World {
     }
 
     pub(crate) fn table(&self, table: u8) -> Option<Table> {
-        let known = table != 0 && self.existing(table) == table;
-        known.then(|| self.store().table(&table_name(table)).expect("a table that exists"))
+        self.table_of(self.store(), table)
+    }
+
+    pub(crate) fn table_of(&self, store: &Store, table: u8) -> Option<Table> {
+        if table == 0 || self.existing(table) != table {
+            return None;
+        }
+        // Who has not met it asks the kernel for a turn, and the answer may be the end, or a failure.
+        let open = || store.table(&table_name(table));
+        let tries = if self.faulty { 20 } else { 1 };
+        let found = std::iter::repeat_with(open).take(tries).find_map(Result::ok);
+        assert!(found.is_some() || self.dead() || self.poisoned, "a table that exists");
+        found
     }
 
     pub(crate) fn check(&mut self) {
         self.check_snapshots();
-        if self.armed.is_none() && self.maybes.is_empty() && !self.faulty {
+        // Who has to take over from a dead one to verify the store needs space for that.
+        let short = self.full && self.shape.shared;
+        if self.armed.is_none() && self.maybes.is_empty() && !self.faulty && !short {
             check::store(self.store(), self.last());
             self.follow();
             if let Some(reader) = &self.reader {

@@ -3,6 +3,8 @@
 //! Invariant I15: before anything goes that a reader at a position before H may need, the horizon is H, and nobody holds a
 //! position before it. A reader that holds none looks at the horizon when it found nothing, and starts again if it has passed.
 
+use std::sync::atomic::Ordering::{Acquire, Release};
+
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
 use crate::log::Scan;
@@ -137,20 +139,36 @@ impl Engine {
         let number = compactor.drained[at].number;
         // A failure may have come after the file had gone.
         let bytes = self.log.view(&Pin::new()).find(number)?.map(|segment| segment.header().bytes);
+        if half.shared.is_some() {
+            // One after the other, also after a power cut: another handle may have died before it had its own made durable.
+            self.sync_log_dir(half)?;
+        }
+        half.unlinking.store(true, Release);
         if bytes.is_some() {
             self.log.retire(number)?;
         }
         reach(Point::CompactUnlinked);
+        compactor.drained.remove(at);
+        self.sync_log_dir(half)?;
+        half.unlinking.store(false, Release);
+        reach(Point::CompactRemoved);
+        // Not before: as long as it may come back a checkpoint has to say what is in it.
         self.usage.set_live(number, None);
         self.usage.set_used(number, None);
         reach(Point::CompactForgotten);
-        compactor.drained.remove(at);
-        // One after the other, also after a power cut.
-        self.sync_log_dir(half)?;
-        reach(Point::CompactRemoved);
         self.log.collect();
         self.find_oldest(half)?;
         Ok(bytes.unwrap_or_default())
+    }
+
+    /// The segments that there are. What is not among them does not come back: a checkpoint would know nothing of it.
+    pub(in crate::store) fn lasting_segments(&self, half: &WriterHalf) -> Result<Vec<u64>> {
+        let numbers = self.log.numbers()?;
+        // Of another handle nobody knows whether it died while it removed one.
+        if half.shared.is_some() || half.unlinking.load(Acquire) {
+            self.sync_log_dir(half)?;
+        }
+        Ok(numbers)
     }
 
     /// Makes durable which segments there are.

@@ -1,0 +1,91 @@
+//! Stories with a name about several handles that write the same store: each ended badly once.
+
+use mapstone::sim::{Call, Point};
+
+use super::ops::{Crash, End, Fail, How, Op, Recovery, Shape, When};
+use super::state::Val;
+use super::world::World;
+
+/// It had said that its turn was over, though it had not begun it.
+#[test]
+fn who_cannot_take_over_leaves_that_to_the_next() {
+    World::new(Shape {
+        segment: 65_536,
+        interval: 1 << 30,
+        shared: true,
+        seed: 0,
+        ..Shape::default()
+    })
+    .live(&[
+        Op::Other,
+        Op::Bulk { table: 0, first: 0, count: 20, value: Val::new(0, 4) },
+        Op::Other,
+        Op::Leave,
+        Op::Other,
+        Op::Other,
+        Op::Other,
+        Op::Look((Point::CreateNamed, 1)),
+        Op::Other,
+        Op::Other,
+        Op::HandOver(When::Steps(1)),
+        Op::Fill(0),
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::HandOver(When::Steps(0)),
+        Op::Other,
+        Op::Other,
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::Other,
+        Op::Other,
+        Op::Checkpoint,
+    ]);
+}
+
+/// A segment that comes back was in no checkpoint, and nobody knew where it ends.
+#[test]
+fn a_checkpoint_knows_what_another_had_removed_when_it_died() {
+    World::new(Shape { segment: 65_536, shared: true, seed: 45_295, ..Shape::default() }).live(&[
+        Op::Put { table: 0, key: 119, value: Val::new(0, 0), how: How::Plain },
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::Sync,
+        Op::DieAfter { when: When::Steps(0), how: Crash::Kill, recovery: Recovery::default() },
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::Bulk { table: 0, first: 263, count: 20, value: Val::new(0, 0) },
+        Op::Outcomes { count: 3, recovery: Recovery::default() },
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::DieAfter { when: When::Steps(0), how: Crash::Kill, recovery: Recovery::default() },
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::Batch { ops: vec![(0, 0, None), (0, 419, Some(Val::new(0, 0)))], immediate: false },
+        Op::Other,
+        Op::Sync,
+        Op::Bulk { table: 0, first: 0, count: 20, value: Val::new(0, 0) },
+        Op::Sync,
+        Op::Bulk { table: 0, first: 258, count: 143, value: Val::new(0, 1) },
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::Reader,
+        Op::Batch { ops: vec![(0, 0, Some(Val::new(0, 3900)))], immediate: false },
+        Op::MoveCursor,
+        Op::Put { table: 0, key: 419, value: Val::new(0, 0), how: How::Plain },
+        Op::MoveCursor,
+        Op::Txn { ops: vec![(0, 0, None)], how: End::Commit },
+        Op::Put { table: 0, key: 0, value: Val::new(0, 8145), how: How::Plain },
+        Op::Bulk { table: 0, first: 259, count: 20, value: Val::new(0, 0) },
+        Op::Backup { there: false, end: None },
+        Op::Bulk { table: 0, first: 120, count: 20, value: Val::new(0, 0) },
+        Op::Put { table: 0, key: 7, value: Val::new(0, 8321), how: How::Plain },
+        Op::RemoveCursor,
+        Op::Put { table: 0, key: 419, value: Val::new(0, 0), how: How::Plain },
+        Op::DieAfter { when: When::Steps(0), how: Crash::Kill, recovery: Recovery::default() },
+        Op::Fail(Fail { call: Call::Msync, after: 0, errno: 5, times: 1 }),
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::HandOver(When::At(Point::CompactUnlinked, 5)),
+        Op::Other,
+        Op::Batch { ops: vec![(0, 7, None), (0, 0, None)], immediate: false },
+        Op::Compact { budget: 256, steps: 0 },
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::Bulk { table: 0, first: 0, count: 123, value: Val::new(0, 17) },
+        Op::Die { how: Crash::Cut, recovery: Recovery::default() },
+    ]);
+}
