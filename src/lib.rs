@@ -71,6 +71,8 @@ mod pending;
 #[forbid(unsafe_code)]
 mod repair;
 #[forbid(unsafe_code)]
+mod savepoint;
+#[forbid(unsafe_code)]
 mod snapshot;
 #[forbid(unsafe_code)]
 mod store;
@@ -102,6 +104,7 @@ pub use format::position::{Bookmark, Position};
 pub use handle::Store;
 pub use optimistic::OptimisticTxn;
 pub use options::{BackupOptions, Durability, Options};
+pub use savepoint::Savepoint;
 pub use snapshot::{Iter, Snapshot};
 pub use store::{
     Backup, Compaction, CursorStats, Damage, Extent, Holder, LostKey, Progress, Salvage,

@@ -9,6 +9,18 @@ use crate::store::{Op, check};
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     tables: BTreeMap<u32, BTreeMap<Vec<u8>, Option<Aligned>>>,
+    /// What each write since the first savepoint has replaced.
+    undo: Vec<Replaced>,
+    /// How many savepoints there are.
+    marks: usize,
+}
+
+/// A key, and what was to become of it before: None if nothing was.
+#[derive(Debug)]
+struct Replaced {
+    table: u32,
+    key: Vec<u8>,
+    old: Option<Option<Aligned>>,
 }
 
 /// A value at an address that is a multiple of 16, as in the log.
@@ -34,7 +46,11 @@ impl Pending {
     /// Adds a put, or a delete if there is no value.
     pub(crate) fn set(&mut self, table: u32, key: &[u8], value: Option<&[u8]>) -> Result<()> {
         check(key, value.map_or(0, <[u8]>::len))?;
-        self.tables.entry(table).or_default().insert(key.to_vec(), value.map(Aligned::new));
+        let keys = self.tables.entry(table).or_default();
+        let old = keys.insert(key.to_vec(), value.map(Aligned::new));
+        if self.marks > 0 {
+            self.undo.push(Replaced { table, key: key.to_vec(), old });
+        }
         Ok(())
     }
 
@@ -45,12 +61,38 @@ impl Pending {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.tables.is_empty()
+        self.tables.values().all(BTreeMap::is_empty)
     }
 
     /// Forgets all writes.
     pub(crate) fn clear(&mut self) {
         self.tables.clear();
+        self.undo.clear();
+    }
+
+    /// Keeps what writes replace from here on. Says how much that is by now.
+    pub(crate) fn mark(&mut self) -> usize {
+        self.marks += 1;
+        self.undo.len()
+    }
+
+    /// Takes back the writes since a mark.
+    pub(crate) fn undo_to(&mut self, mark: usize) {
+        for Replaced { table, key, old } in self.undo.drain(mark.min(self.undo.len())..).rev() {
+            let keys = self.tables.entry(table).or_default();
+            match old {
+                Some(old) => drop(keys.insert(key, old)),
+                None => drop(keys.remove(&key)),
+            }
+        }
+    }
+
+    /// A mark is not gone back to any more.
+    pub(crate) fn unmark(&mut self) {
+        self.marks = self.marks.saturating_sub(1);
+        if self.marks == 0 {
+            self.undo.clear();
+        }
     }
 
     pub(crate) fn ops(&self) -> Vec<Op<'_>> {

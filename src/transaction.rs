@@ -109,6 +109,10 @@ impl<'a> WriteTxn<'a> {
         self.remove(table.of(self.handle)?, key.as_ref())
     }
 
+    pub(crate) fn pending(&mut self) -> &mut Pending {
+        &mut self.pending
+    }
+
     fn value(&self, table: u32, key: &[u8]) -> Result<Option<Value<'_>>> {
         match self.pending.get(table, key) {
             Some(written) => Ok(written.map(Value::borrowed)),
@@ -127,7 +131,7 @@ impl<'a> WriteTxn<'a> {
         Ok(had)
     }
 
-    /// Forgets all writes so far, and goes on. Dropping the transaction does as well.
+    /// Forgets all writes so far, and goes on. Dropping the transaction does as well. [`WriteTxn::savepoint`] is for some of them.
     pub fn rollback(&mut self) {
         self.pending.clear();
     }

@@ -2,8 +2,10 @@
 //! transaction that is given up is ever seen.
 #![cfg(feature = "sim")]
 
+use std::collections::BTreeMap;
+
 use mapstone::sim::{Bug, plant};
-use mapstone::{Error, Options, Store};
+use mapstone::{Error, Options, Store, Table, WriteTxn};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -34,6 +36,73 @@ fn a_transaction_reads_what_it_wrote_and_nobody_else_does() -> mapstone::Result<
     assert_eq!(store.get("a")?.as_deref(), Some(&b"2"[..]));
     assert_eq!(table.get("a")?, None);
     assert!(store.verify()?.is_ok());
+    Ok(())
+}
+
+/// What a transaction and all its savepoints hold, the last on top.
+type Levels = Vec<BTreeMap<u64, u64>>;
+
+/// Random writes through savepoints within savepoints, each released or given up; `left` calls are still to be made.
+fn nest(txn: &mut WriteTxn<'_>, table: &Table, levels: &mut Levels, left: &mut u64) {
+    while *left > 0 {
+        *left -= 1;
+        let dice = left.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31) % 1_000;
+        let (key, depth) = (dice / 10 % 8, levels.len());
+        let top = levels.last_mut().expect("a level");
+        match dice % 10 {
+            0..4 => {
+                txn.put_in(table, key.to_le_bytes(), left.to_le_bytes()).expect("short");
+                top.insert(key, *left);
+            }
+            4..6 => {
+                let had = txn.delete_in(table, key.to_le_bytes()).expect("short");
+                assert_eq!(had, top.remove(&key).is_some());
+            }
+            6 if depth > 1 => return,
+            _ => {
+                let here = top.clone();
+                levels.push(here.clone());
+                let mut savepoint = txn.savepoint();
+                nest(&mut savepoint, table, levels, left);
+                let above = levels.pop().expect("a level");
+                match dice % 3 {
+                    0 => {
+                        savepoint.release();
+                        *levels.last_mut().expect("a level") = above;
+                    }
+                    1 => drop(savepoint),
+                    _ => {
+                        savepoint.rollback();
+                        same(&savepoint, table, &here);
+                        savepoint.release();
+                    }
+                }
+            }
+        }
+        same(txn, table, levels.last().expect("a level"));
+    }
+}
+
+fn same(txn: &WriteTxn<'_>, table: &Table, expected: &BTreeMap<u64, u64>) {
+    for key in 0..8_u64 {
+        let found = txn.get_in(table, key.to_le_bytes()).expect("get");
+        assert_eq!(found.map(|value| number(Some(&value))), expected.get(&key).copied());
+    }
+}
+
+#[test]
+fn savepoints_within_savepoints_are_released_or_given_up() -> mapstone::Result<()> {
+    let (_dir, store) = store();
+    let table = store.table("named")?;
+    for key in 0..4_u64 {
+        table.put(key.to_le_bytes(), key.to_le_bytes())?;
+    }
+    let mut levels = vec![(0..4).map(|key| (key, key)).collect::<BTreeMap<u64, u64>>()];
+    let mut txn = store.write()?;
+    nest(&mut txn, &table, &mut levels, &mut 5_000);
+    txn.commit()?;
+    let txn = store.write()?;
+    same(&txn, &table, &levels[0]);
     Ok(())
 }
 

@@ -132,6 +132,12 @@ impl World {
         for (of, number, value) in ops {
             let key = &keys()[usize::from(*number)];
             let table = named[usize::from(*of)].as_ref();
+            let mut given_up = txn.savepoint();
+            match table {
+                Some(table) => drop(given_up.put_in(table, key, b"given up")?),
+                None => drop(given_up.delete(key)?),
+            }
+            drop(given_up);
             let found = match table {
                 Some(table) => txn.get_in(table, key)?,
                 None => txn.get(key)?,
