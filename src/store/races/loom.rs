@@ -336,7 +336,8 @@ pub(super) fn commit_together(disk: &ModelDisk, threads: usize) {
         thread.join().expect("no panic");
     }
     assert_eq!(engine.cells.durable(), engine.committed());
-    assert!((1..=threads as u64).contains(&(disk.syncs() - before)));
+    // The one before the pages of a segment are evicted may come on top.
+    assert!((1..=threads as u64 + 1).contains(&(disk.syncs() - before)));
 }
 
 #[test]
