@@ -60,6 +60,7 @@ pub struct Options {
     pub(crate) shared_writer: bool,
     pub(crate) lock_timeout: Option<Duration>,
     pub(crate) force_file_system: bool,
+    pub(crate) mode: u32,
     pub(crate) compaction: Option<u8>,
     pub(crate) sigbus_guard: bool,
     pub(crate) rebuild_index: bool,
@@ -89,6 +90,7 @@ impl Options {
             shared_writer: false,
             lock_timeout: None,
             force_file_system: false,
+            mode: 0o600,
             compaction: Some(40),
             sigbus_guard: false,
             rebuild_index: false,
@@ -179,6 +181,26 @@ impl Options {
     /// through FUSE is taken for local, because the kernel does not tell; if it is a network, this holds for it as well.
     pub fn force_file_system(&mut self, force: bool) -> &mut Options {
         self.force_file_system = force;
+        self
+    }
+
+    /// Who may use a store that is created: the permission bits of its files, whatever the process's mask. Default 0600, for its
+    /// owner alone.
+    ///
+    /// 0640 lets the owner's group read it, 0660 write as well, 0644 everybody read. Directories let in whoever may use the files,
+    /// and pass their group on. Bits to execute are ignored. All that is made later, by whoever writes the store, has the bits of its
+    /// file `meta`; so to change them, change all files and directories while no writer has it open. A backup is a store of its own, and private.
+    ///
+    /// ```
+    /// # use std::os::unix::fs::PermissionsExt;
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = mapstone::Options::new().mode(0o640).open(dir.path().join("db"))?;
+    /// let meta = std::fs::metadata(store.path().join("meta"))?;
+    /// assert_eq!(meta.permissions().mode() & 0o777, 0o640);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn mode(&mut self, bits: u32) -> &mut Options {
+        self.mode = bits;
         self
     }
 

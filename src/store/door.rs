@@ -140,6 +140,7 @@ pub(super) fn approach(disk: &dyn Disk, options: &Options) -> Result<ForkGuard> 
     let fork = ForkGuard::new().map_err(|e| Error::io("map", "anonymous memory", e))?;
     let exists = is_there(disk, options)?;
     check_coherent(disk, options)?;
+    disk.permit(META, options.mode);
     if !exists {
         disk.make_dir("").map_err(|e| Error::io("create", disk.root(), e))?;
     }

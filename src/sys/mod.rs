@@ -22,6 +22,8 @@ mod life;
 mod mark;
 #[cfg(any(loom, test, feature = "sim"))]
 mod marks;
+#[cfg(not(all(test, loom)))]
+mod mode;
 #[cfg(all(test, loom))]
 pub(crate) mod model;
 mod pin;
@@ -96,7 +98,11 @@ pub(crate) trait Disk: Send + Sync + Debug {
     /// Opens a regular file that must exist.
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>>;
 
-    /// Makes a new file (0600) of `len` zeros with its blocks reserved. A leftover of that name is unlinked, never
+    /// What is made from here on is for whoever may use the file `like`, or has these permission bits if there is none. Without
+    /// this it is for its owner alone.
+    fn permit(&self, _like: &str, _bits: u32) {}
+
+    /// Makes a new file of `len` zeros with its blocks reserved. A leftover of that name is unlinked, never
     /// truncated, because some process may have it mapped. On failure the new file is unlinked again.
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn File>>;
 
@@ -105,7 +111,7 @@ pub(crate) trait Disk: Send + Sync + Debug {
         1 << 16
     }
 
-    /// Opens a file for writing, and creates it empty (mode 0600) if it is not there. Never replaces one.
+    /// Opens a file for writing, and creates it empty if it is not there. Never replaces one.
     fn touch(&self, name: &str) -> io::Result<Arc<dyn File>>;
 
     /// Gives a file another name, replacing what had it.
@@ -120,7 +126,7 @@ pub(crate) trait Disk: Send + Sync + Debug {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Makes a new file (0600) that shares the blocks of an open one, of whichever disk, until either is written there. An error
+    /// Makes a new file that shares the blocks of an open one, of whichever disk, until either is written there. An error
     /// if the file system cannot do that.
     fn reflink(&self, _file: &dyn File, _name: &str) -> io::Result<Arc<dyn File>> {
         Err(io::ErrorKind::Unsupported.into())

@@ -17,6 +17,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::guard::Watch;
+use super::mode::FileMode;
 use super::region::Backing;
 use super::{
     Access, Disk, File, Futex, LockKind, Mark, PAGE, Region, advice, futex, life, mark, random_u64,
@@ -27,7 +28,7 @@ use super::{
 pub(crate) fn open_real(path: &Path, guard: bool) -> Arc<dyn Disk> {
     // Absolute, so that a later change of the working directory does not lead to other files.
     let root = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    Arc::new(RealDisk { root, dir: OnceLock::new(), guard })
+    Arc::new(RealDisk { root, dir: OnceLock::new(), mode: FileMode::new(), guard })
 }
 
 #[derive(Debug)]
@@ -36,6 +37,7 @@ struct RealDisk {
     root: PathBuf,
     /// The directory itself, once there is one.
     dir: OnceLock<OwnedFd>,
+    mode: FileMode,
     guard: bool,
 }
 
@@ -54,11 +56,7 @@ impl RealDisk {
     }
 
     fn open_at(&self, name: &str, flags: OFlags) -> io::Result<fs::File> {
-        let dir = self.dir()?;
-        let mode = Mode::from_raw_mode(0o600);
-        let opened =
-            retry_on_intr(|| rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, mode))?;
-        Ok(fs::File::from(opened))
+        self.mode.open(self.dir()?, name, flags)
     }
 
     /// Opens what must be a regular file; a FIFO in its place does not block.
@@ -87,15 +85,20 @@ impl Disk for RealDisk {
 
     fn make_dir(&self, dir: &str) -> io::Result<()> {
         if dir.is_empty() {
-            return make_root(&self.root);
+            return make_root(&self.root, self.mode.of_dirs());
         }
         match rustix::fs::mkdirat(self.dir()?, dir, Mode::from_raw_mode(0o700)) {
-            Ok(()) => {}
+            Ok(()) => permit(&self.subdir(dir)?, self.mode.of_dirs())?,
             // Opening it tells whether it is a directory.
             Err(Errno::EXIST) => drop(self.subdir(dir)?),
             Err(error) => return Err(error.into()),
         }
         self.sync_dir("")
+    }
+
+    fn permit(&self, like: &str, bits: u32) {
+        let found = self.dir().ok().and_then(|dir| FileMode::of(dir, like));
+        self.mode.set(found.unwrap_or(bits));
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
@@ -362,16 +365,19 @@ unsafe impl Backing for Mapping {
 }
 
 /// Makes the store's directory with missing parents, and syncs the one above each.
-fn make_root(path: &Path) -> io::Result<()> {
+fn make_root(path: &Path, bits: u32) -> io::Result<()> {
     let made = match fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_root(path.parent().ok_or(error)?)?;
+            make_root(path.parent().ok_or(error)?, bits)?;
             fs::DirBuilder::new().mode(0o700).create(path)
         }
         result => result,
     };
     let present = match made {
-        Ok(()) => false,
+        Ok(()) => {
+            permit(&open_dir(CWD, path)?, bits)?;
+            false
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if !fs::metadata(path)?.is_dir() {
                 return Err(io::ErrorKind::NotADirectory.into());
@@ -385,6 +391,14 @@ fn make_root(path: &Path) -> io::Result<()> {
         Err(error) if present && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         result => result,
     }
+}
+
+/// Lets those use a directory that was just made who are to.
+fn permit(dir: &OwnedFd, bits: u32) -> io::Result<()> {
+    if bits != 0o700 {
+        rustix::fs::fchmod(dir, Mode::from_raw_mode(bits))?;
+    }
+    Ok(())
 }
 
 fn open_dir(at: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
-use mapstone::{Error, Result, Store};
+use mapstone::{Error, Options, Result, Store};
 
 use crate::{Part, Player, command, filled, is_root, options};
 
@@ -125,4 +125,41 @@ fn what_the_store_makes_is_for_its_owner_alone() {
             }
         }
     }
+}
+
+/// By whichever handle, with whichever options, and whatever the process's mask says.
+#[test]
+fn who_else_was_asked_for_may_use_all_that_is_made() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("under/store");
+    let mut options = Options::new();
+    options.segment_size(4096).checkpoint_interval(8192);
+    let fill = |store: &Store| {
+        for n in 0..400_u32 {
+            store.put((n % 7).to_le_bytes(), n.to_le_bytes()).expect("space");
+        }
+    };
+    let store = options.clone().mode(0o4667).open(&path).expect("a store");
+    fill(&store);
+    store.cursor("replica").expect("space").advance(store.position().into()).expect("space");
+    store.close().expect("space");
+    let store = options.open(&path).expect("a store");
+    fill(&store);
+    store.remove_cursor("replica").expect("there");
+    store.compact(|_| true).expect("space");
+    store.cursor("another").expect("space").advance(store.position().into()).expect("space");
+    let mut found = 0;
+    for place in [path.clone(), path.join("log"), path.join("cursors")] {
+        let mode = fs::metadata(&place).expect("there").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o2777, "{}", place.display());
+        for entry in fs::read_dir(place).expect("a directory") {
+            let entry = entry.expect("an entry");
+            if entry.metadata().expect("there").is_file() {
+                let mode = entry.metadata().expect("there").permissions().mode();
+                assert_eq!(mode & 0o7777, 0o666, "{:?}", entry.path());
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 8, "{found} files");
 }
