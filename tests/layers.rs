@@ -28,6 +28,7 @@ const LAYERS: &[&[&str]] = &[
         "optimistic",
         "pending",
         "repair",
+        "savepoint",
         "snapshot",
         "table",
         "transaction",
