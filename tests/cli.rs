@@ -796,3 +796,20 @@ fn follow_makes_a_store_equal_and_goes_on_after_a_kill() {
     let refused = error_line(place.run("follow", [other.store.to_str().unwrap(), "--once"]));
     assert!(refused.contains("cannot follow"), "{refused}");
 }
+
+#[test]
+fn the_readme_tells_of_every_command() {
+    let help = Command::new(BINARY).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names: Vec<&str> = commands
+        .take_while(|line| line.starts_with("  "))
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty() && *name != "help")
+        .collect();
+    assert!(names.len() > 12, "{help}");
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for name in names {
+        assert!(readme.contains(&format!("| `mapstone {name} ")), "{name}");
+    }
+}
