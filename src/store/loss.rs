@@ -117,9 +117,25 @@ impl Engine {
         self.check_file(index_format::NAME, half.hold.up()?, self.index.known_bytes())?;
         // None while a commit is being published; then the next look will do.
         let Some(counters) = self.cells.counters() else { return Ok(()) };
+        self.check_tail(counters.segment)
+    }
+
+    /// The log ends in segment `number`, or did so a moment ago: since then others may have filled it, and compacted it away.
+    pub(super) fn check_tail(&self, mut number: u64) -> Result<()> {
+        loop {
+            let found = self.check_segment(number);
+            let Some(now) = self.cells.counters() else { return Ok(()) };
+            if found.is_ok() || now.segment == number {
+                return found;
+            }
+            number = now.segment;
+        }
+    }
+
+    fn check_segment(&self, number: u64) -> Result<()> {
         let pin = Pin::new();
-        let tail = self.log.view(&pin).segment(counters.segment)?;
-        self.check_file(&segment::name(tail.number()), tail.file(), tail.header().bytes)
+        let segment = self.log.view(&pin).segment(number)?;
+        self.check_file(&segment::name(number), segment.file(), segment.header().bytes)
     }
 
     fn check_file(&self, name: &str, file: &dyn File, bytes: u64) -> Result<()> {

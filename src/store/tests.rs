@@ -181,3 +181,21 @@ fn no_page_is_evicted_that_is_not_durable() {
     engine.sync().expect("a sound disk");
     put(&engine, b"key", b"after all of it was durable");
 }
+
+/// By another process, while this one was about to look at its name.
+#[test]
+fn a_segment_that_was_the_last_a_moment_ago_may_be_gone() {
+    let disk = SimDisk::new(4);
+    let engine = open(&disk);
+    let before = engine.settled_counters().expect("counters").segment;
+    for n in 0..1_000_u32 {
+        put(&engine, b"key", &n.to_le_bytes());
+    }
+    while !engine.compact_step(Effort::Thorough, 1 << 20).expect("space").done {}
+    assert!(engine.log.view(&Pin::new()).find(before).expect("sound").is_none());
+    engine.check_tail(before).expect("nothing is lost");
+    let last = engine.settled_counters().expect("counters").segment;
+    disk.disk().remove(&crate::format::segment::name(last)).expect("it is there");
+    assert!(matches!(engine.check_tail(last), Err(Error::Lost { .. })));
+    assert!(matches!(engine.check_tail(before), Err(Error::Lost { .. })));
+}
