@@ -195,7 +195,7 @@ impl World {
 
     pub(crate) fn drop_table(&mut self, table: u8) {
         let before = self.last().tables.contains(&table) && self.maybes.is_empty();
-        let stale = before.then(|| self.store().table(&table_name(table)).expect("a table"));
+        let stale = self.table(table).filter(|_| before);
         let result = self.store().drop_table(&table_name(table));
         // Who shares the store asks the kernel for its turn first, and the answer may be the end.
         let asks = self.shape.shared && (self.armed.is_some() || self.faulty || self.dead());
