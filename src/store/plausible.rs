@@ -21,7 +21,9 @@ impl Engine {
     pub(super) fn check_cells(&self, counters: &Counters) -> Result<()> {
         let cells = &self.cells;
         let counted = cells.counters_place();
-        let (committed, durable) = (cells.committed(), cells.durable());
+        // In this order: another of several writers may sync meanwhile, or make a checkpoint.
+        let (checkpoint, durable, committed) =
+            (cells.checkpoint(), cells.durable(), cells.committed());
         // Not this handle's own log: as long as that segment is empty, a recovery may replace it.
         let log = self.fresh_log();
         let pin = Pin::new();
@@ -29,7 +31,7 @@ impl Engine {
         let inside = segment.start() + HEADER..=segment.end();
         let pages = self.index.bytes()? / PAGE;
         let watermark = u64::from(cells.watermark());
-        let (sequence, checkpoint) = (cells.sequence(), cells.checkpoint());
+        let sequence = cells.sequence();
         let bytes = counters.live_bytes.saturating_add(counters.dead_bytes);
         self.require(&[
             (
