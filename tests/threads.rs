@@ -130,3 +130,29 @@ fn a_snapshot_holds_still_while_everything_is_overwritten() {
     assert!(store.position() > position);
     assert_eq!(store.snapshot().expect("memory").len().expect("sound"), 3500);
 }
+
+#[test]
+fn figures_are_in_order_whoever_writes_meanwhile() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = small(&dir);
+    let looks = 8_000;
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            for _ in 0..looks {
+                let stats = store.stats().expect("sound");
+                assert!(stats.checkpoint <= stats.durable, "{stats:?}");
+                assert!(stats.durable <= stats.committed, "{stats:?}");
+            }
+        });
+        for n in 0_u32.. {
+            if reader.is_finished() {
+                break;
+            }
+            store.put("key", n.to_le_bytes()).expect("space");
+            store.sync().expect("a sound disk");
+            if n % 7 == 0 {
+                store.checkpoint().expect("space");
+            }
+        }
+    });
+}

@@ -54,6 +54,8 @@ const PATIENCE: u32 = 1_000;
 impl Engine {
     /// Figures as of the last commit.
     pub(crate) fn stats(&self) -> Result<Stats> {
+        // In this order none is ahead of the next one, whoever writes meanwhile.
+        let (checkpoint, durable) = (self.cells.checkpoint(), self.cells.said_durable());
         // While a commit is being published neither set may hold; that takes nanoseconds, unless the writer is stopped there.
         let counters = self.settled_counters()?;
         Ok(Stats {
@@ -67,8 +69,8 @@ impl Engine {
             dead_bytes: self.used_bytes(&counters)?.saturating_sub(counters.live_bytes),
             index_bytes: self.index.bytes()?,
             committed: counters.position,
-            durable: self.cells.said_durable(),
-            checkpoint: self.cells.checkpoint(),
+            durable,
+            checkpoint,
         })
     }
 

@@ -21,7 +21,7 @@ impl Engine {
     pub(super) fn check_cells(&self, counters: &Counters) -> Result<()> {
         let cells = &self.cells;
         let counted = cells.counters_place();
-        // In this order: another of several writers may sync meanwhile, or make a checkpoint.
+        // In this order none is ahead of the next one, though a writer may sync meanwhile, and make a checkpoint, and die.
         let (checkpoint, durable, committed) =
             (cells.checkpoint(), cells.durable(), cells.committed());
         // Not this handle's own log: as long as that segment is empty, a recovery may replace it.
