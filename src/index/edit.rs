@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::Entry;
 use crate::format::hash::Hash;
-use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_line};
+use crate::format::page::{DEAD, LINE_SLOTS, LINES, Tags, line_word, position, start_line};
 use crate::sys::sync::AtomicU64;
 
 use super::Index;
@@ -78,13 +78,44 @@ impl Editor {
         reference: u64,
         mut is: impl FnMut(u64) -> Result<Option<T>>,
     ) -> Result<Option<(Place, T)>> {
+        self.visit(index, hash, reference, |place, at| Ok(is(at)?.map(|found| (place, found))))
+    }
+
+    /// Finds the slot of a key whose record at `reference` was the first when it was written. There may be two after a power cut
+    /// that has taken back the burial of an older one, but not the slot that came after it: then the older one is buried again.
+    pub(crate) fn locate_only(
+        &self,
+        index: &Index,
+        hash: Hash,
+        reference: u64,
+        mut is: impl FnMut(u64) -> Result<Option<u64>>,
+    ) -> Result<Option<(Place, u64)>> {
+        let mut own = Vec::new();
+        self.visit(index, hash, reference, |place, at| {
+            own.extend(is(at)?.map(|at| (place, at)));
+            Ok(None::<()>)
+        })?;
+        let newest = own.iter().copied().max_by_key(|(_, at)| *at);
+        for (place, _) in own.into_iter().filter(|slot| Some(*slot) != newest) {
+            Self::slot(index, place)?.0.store(DEAD, Release);
+        }
+        Ok(newest)
+    }
+
+    /// Visits the slots that can be a key's, until `visit` gives something.
+    fn visit<T>(
+        &self,
+        index: &Index,
+        hash: Hash,
+        reference: u64,
+        mut visit: impl FnMut(Place, u64) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         let entry = index.entry(hash)?;
         for page in index.chain(entry) {
             let (page, words) = page?;
             let found = slots(words, hash, reference, |word, at| {
                 let word = u32::try_from(word).expect("a word of a page");
-                let place = Place { page, word, entry, splits: self.splits };
-                is(at).map(|found| found.map(|found| (place, found))).transpose()
+                visit(Place { page, word, entry, splits: self.splits }, at).transpose()
             });
             if found.is_some() {
                 return found.transpose();

@@ -267,26 +267,29 @@ impl Engine {
         let hash = self.hasher.hash(table, key);
         let pin = Pin::new();
         let log = self.log.view(&pin);
-        let found = editor.locate(&self.index, hash, record.position(), |position| {
-            if position == record.position() {
-                return Ok(Some(position));
-            }
-            Ok(log.record(position)?.is(table, key).then_some(position))
-        })?;
+        let at = record.position();
+        let is = |position| {
+            let is = position == at || log.record(position)?.is(table, key);
+            Ok(is.then_some(position))
+        };
+        let found = match header.prev {
+            0 => editor.locate_only(&self.index, hash, at, is)?,
+            _ => editor.locate(&self.index, hash, at, is)?,
+        };
         match found {
-            Some((_, position)) if position >= record.position() => {}
+            Some((_, position)) if position >= at => {}
             Some((place, _)) if header.prev == 0 => {
-                editor.begin_anew(&self.index, place, hash, record.position())?;
+                editor.begin_anew(&self.index, place, hash, at)?;
             }
             Some((place, _)) => {
                 let durable = self.cells.durable();
-                editor.replace(&self.index, place, hash, record.position(), durable)?;
+                editor.replace(&self.index, place, hash, at, durable)?;
             }
             // Its tombstone was buried: the slot gets back what the rule for slots wants there (invariant I5).
             None if header.prev != 0 && header.prev < self.cells.durable() => {
-                editor.insert_after(&self.index, hash, record.position(), header.prev)?;
+                editor.insert_after(&self.index, hash, at, header.prev)?;
             }
-            None => editor.insert(&self.index, hash, record.position())?,
+            None => editor.insert(&self.index, hash, at)?,
         }
         reach(Point::ReplayRecord);
         let prev_size = match header.prev {

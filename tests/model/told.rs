@@ -316,3 +316,21 @@ fn a_checkpoint_is_durable_before_a_recovery_names_it() {
         World::new(Shape { segment: 1 << 16, ..rare(24_288) }).live(&story);
     }
 }
+
+/// Keys were deleted, buried and put again. A power cut lost the sectors of some pages in which the buried slots were, but not
+/// those of the new ones: such a key had two slots, was told twice, and what was deleted later could come back.
+#[test]
+fn a_key_that_was_put_again_after_its_burial_keeps_one_slot() {
+    for seed in 20_386..20_394 {
+        World::new(Shape { segment: 4096, ..rare(seed) }).live(&[
+            bulk(0, 60, Val::new(1, 4)),
+            Op::Checkpoint,
+            delete(0..60),
+            bulk(60, 60, Val::new(2, 4)),
+            die_at(Point::CompactSettled, 1, Crash::Kill),
+            Op::Compact { budget: 1 << 20, steps: 0 },
+            bulk(0, 20, Val::new(0, 4)),
+            outcomes(16),
+        ]);
+    }
+}
