@@ -87,6 +87,8 @@ super::named! {
         BuryVolatile = "bury-volatile",
         /// A tombstone is buried although an older segment holds what it hides (invariant I15).
         BuryEarly = "bury-early",
+        /// A slot whose burial was lost stays beside the one that its key has had since (invariant I18).
+        KeepTwin = "keep-twin",
         /// A backup does not say that it is unfinished before it is complete (invariant I17).
         BackupUnmarked = "backup-unmarked",
         /// Segments that a backup has got are not synced.

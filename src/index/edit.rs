@@ -97,6 +97,9 @@ impl Editor {
         })?;
         let newest = own.iter().copied().max_by_key(|(_, at)| *at);
         for (place, _) in own.into_iter().filter(|slot| Some(*slot) != newest) {
+            if planted(Bug::KeepTwin) {
+                break;
+            }
             Self::slot(index, place)?.0.store(DEAD, Release);
         }
         Ok(newest)

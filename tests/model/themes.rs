@@ -418,12 +418,19 @@ fn graves() -> impl Strategy<Value = Op> {
         immediate: false,
     });
     let all = Just(Op::Compact { budget: 1 << 20, steps: 0 });
+    let again = (0..60u16, 1..60u16, any::<u32>()).prop_map(|(first, count, seed)| Op::Bulk {
+        table: 0,
+        first,
+        count,
+        value: Val::new(seed, 4),
+    });
     prop_oneof![
         3 => die,
         3 => all,
         1 => deletes,
         1 => some(),
+        1 => again,
         1 => (0..40u8).prop_map(Op::WriteBack),
-        1 => outcomes(),
+        2 => outcomes(),
     ]
 }

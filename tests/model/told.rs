@@ -246,9 +246,10 @@ fn an_index_that_was_restored_twice_grows_before_its_pages_are_used() {
 /// Bugs that random stories come to by luck have one that finds them always.
 #[test]
 fn a_bug_with_a_story_of_its_own_is_found_by_it() {
-    let stories: [(Bug, fn()); 2] = [
+    let stories: [(Bug, fn()); 3] = [
         (Bug::SkipGrow, an_index_that_was_restored_twice_grows_before_its_pages_are_used),
         (Bug::SkipBlot, what_a_killed_batch_has_left_is_nothing_once_the_next_segment_is_gone),
+        (Bug::KeepTwin, a_key_that_was_put_again_after_its_burial_keeps_one_slot),
     ];
     for (bug, story) in stories {
         plant(Some(bug));
