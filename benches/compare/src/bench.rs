@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::data;
 use crate::meter::{Limit, Measured, Meter, disk_use, settle};
-use crate::peer::{Kind, Op, Peer, Reader, Setup, Survives};
+use crate::peer::{CACHE, Kind, Op, Peer, Reader, Setup, Survives};
 use crate::row::{Row, Unit};
 use crate::scale::Scale;
 
@@ -26,7 +26,7 @@ pub struct Bench<'a> {
 
 impl Bench<'_> {
     pub fn setup(&self, ask: Survives) -> Setup {
-        Setup { keys: self.scale.keys, ask, read_only: false }
+        Setup { keys: self.scale.keys, ask, cache: CACHE, read_only: false }
     }
 
     pub fn open(&mut self, ask: Survives) -> Result<()> {
@@ -61,9 +61,9 @@ impl Bench<'_> {
         row.seconds = measured.seconds;
         row.latency = measured.latency;
         row.cpu = measured.cpu;
+        row.device = measured.device;
         if ask.is_some() {
             row.wrote = measured.wrote;
-            row.device = measured.device;
         }
         (self.out)(row);
     }

@@ -58,8 +58,13 @@ impl Meter {
         let text = std::fs::read_to_string(self.disk.as_ref()?).ok()?;
         let fields: Vec<u64> =
             text.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-        // Documentation/block/stat.rst: sectors of 512 bytes written, and flush requests completed.
-        Some(Device { bytes: fields.get(6)? * 512, flushes: *fields.get(15)? })
+        // Documentation/block/stat.rst: reads completed, sectors of 512 bytes read and written, and flush requests completed.
+        Some(Device {
+            bytes: fields.get(6)? * 512,
+            flushes: *fields.get(15)?,
+            reads: *fields.first()?,
+            read: fields.get(2)? * 512,
+        })
     }
 
     /// Runs `op` until the limit; it returns how many operations it did.
@@ -110,6 +115,8 @@ impl Meter {
         let device = device.zip(self.device()).map(|(before, after)| Device {
             bytes: after.bytes.saturating_sub(before.bytes),
             flushes: after.flushes.saturating_sub(before.flushes),
+            reads: after.reads.saturating_sub(before.reads),
+            read: after.read.saturating_sub(before.read),
         });
         let wrote = wrote.zip(self::wrote()).map(|(before, after)| after.saturating_sub(before));
         Ok(Measured { ops, seconds, latency, cpu, wrote, device })

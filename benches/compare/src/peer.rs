@@ -30,6 +30,9 @@ impl Survives {
     }
 }
 
+/// What stores with a cache of their own get for it, unless memory is what is measured.
+pub const CACHE: usize = 1 << 30;
+
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -38,8 +41,18 @@ pub struct Setup {
     pub keys: u64,
     /// What commits are asked to survive: `Kill` or `Power`.
     pub ask: Survives,
+    /// Bytes of a cache that the store has for itself, beside the page cache.
+    pub cache: usize,
     /// For reading, beside a writer in another process.
     pub read_only: bool,
+}
+
+impl Setup {
+    /// Memory does not hold the store.
+    #[cfg_attr(not(feature = "heed"), allow(dead_code))]
+    pub fn is_tight(&self) -> bool {
+        self.cache < CACHE
+    }
 }
 
 pub enum Op<'a> {

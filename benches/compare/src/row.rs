@@ -28,8 +28,14 @@ pub struct Latency {
 /// What the disk under the store did meanwhile, for whomever.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Device {
+    /// Written.
     pub bytes: u64,
     pub flushes: u64,
+    #[serde(default)]
+    pub reads: u64,
+    /// Bytes read.
+    #[serde(default)]
+    pub read: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::data::{self, Random};
 use crate::meter::{Limit, Meter};
-use crate::peer::{self, Setup, Survives};
+use crate::peer::{self, CACHE, Setup, Survives};
 use crate::works::threads::gets;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,6 +75,7 @@ impl Step {
         let setup = Setup {
             keys: self.keys,
             ask: Survives::Kill,
+            cache: CACHE,
             read_only: matches!(self.act, Act::Read { .. }),
         };
         let start = Instant::now();

@@ -20,7 +20,7 @@ struct Fjall {
 struct Session<'a>(&'a Keyspace);
 
 fn open(dir: &Path, setup: Setup) -> Result<Box<dyn Peer>> {
-    let database = Database::builder(dir).cache_size(1 << 30).open()?;
+    let database = Database::builder(dir).cache_size(setup.cache as u64).open()?;
     let keys = database.keyspace("keys", || {
         KeyspaceCreateOptions::default()
             .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))

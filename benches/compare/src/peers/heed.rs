@@ -1,5 +1,5 @@
 //! LMDB through heed. Unsynced: `MDB_WRITEMAP | MDB_MAPASYNC`, its fastest; a commit is in the page cache and outlives the process, a system crash
-//! may corrupt the file. Durable: no flags, as its manual recommends.
+//! may corrupt the file. Durable: no flags, as its manual recommends. Without read-ahead where memory is what is measured.
 
 use std::path::Path;
 
@@ -31,6 +31,8 @@ fn open(dir: &Path, setup: Setup) -> Result<Box<dyn Peer>> {
         (_, Survives::Power) => EnvFlags::empty(),
         _ => EnvFlags::WRITE_MAP | EnvFlags::MAP_ASYNC,
     };
+    let ahead = if setup.is_tight() { EnvFlags::NO_READ_AHEAD } else { EnvFlags::empty() };
+    let flags = flags | ahead;
     // SAFETY: these flags neither drop locking nor reader slots, and nobody else writes to the file.
     unsafe { options.flags(flags) };
     // SAFETY: the file is this program's own, and opened once in this process.

@@ -23,7 +23,7 @@ fn open(dir: &Path, setup: Setup) -> Result<Box<dyn Peer>> {
         if setup.ask == Survives::Power { Durability::Immediate } else { Durability::None };
     let path = dir.join("redb");
     let new = !path.exists();
-    let database = Database::create(path)?;
+    let database = Database::builder().set_cache_size(setup.cache).create(path)?;
     if new {
         let transaction = database.begin_write()?;
         transaction.open_table(KEYS)?;

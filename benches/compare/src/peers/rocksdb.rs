@@ -112,7 +112,7 @@ fn open(dir: &Path, setup: Setup) -> Result<Box<dyn Peer>> {
     // SAFETY: objects are made, handed on and freed as rocksdb/c.h says: the table options own the policy, the cache is counted, the options copy the
     // table options; the path ends in zero.
     let db = unsafe {
-        let cache = rocksdb_cache_create_lru(1 << 30);
+        let cache = rocksdb_cache_create_lru(setup.cache);
         let table = rocksdb_block_based_options_create();
         rocksdb_block_based_options_set_block_cache(table, cache);
         rocksdb_block_based_options_set_filter_policy(

@@ -15,11 +15,11 @@ struct Sled(Db);
 
 struct Session<'a>(&'a Db);
 
-fn open(dir: &Path, _: Setup) -> Result<Box<dyn Peer>> {
+fn open(dir: &Path, setup: Setup) -> Result<Box<dyn Peer>> {
     let database = Config::new()
         .path(dir.join("sled"))
         .mode(Mode::HighThroughput)
-        .cache_capacity(1 << 30)
+        .cache_capacity(setup.cache as u64)
         .open()?;
     Ok(Box::new(Sled(database)))
 }

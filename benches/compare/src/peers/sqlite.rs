@@ -12,6 +12,7 @@ pub const KIND: Kind = Kind { name: "SQLite", shared: true, open, ..PLAIN };
 
 struct Sqlite {
     path: PathBuf,
+    cache: usize,
     writer: Mutex<Connection>,
     /// Connections for sessions, kept for the next one.
     readers: Mutex<Vec<Connection>>,
@@ -21,7 +22,7 @@ struct Session<'a>(CachedStatement<'a>);
 
 fn open(dir: &Path, setup: Setup) -> Result<Box<dyn Peer>> {
     let path = dir.join("sqlite");
-    let writer = connect(&path, setup.read_only)?;
+    let writer = connect(&path, setup.cache, setup.read_only)?;
     if !setup.read_only {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(
@@ -31,10 +32,15 @@ fn open(dir: &Path, setup: Setup) -> Result<Box<dyn Peer>> {
         )?;
         writer.execute("CREATE TABLE IF NOT EXISTS keys (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID", [])?;
     }
-    Ok(Box::new(Sqlite { path, writer: Mutex::new(writer), readers: Mutex::default() }))
+    Ok(Box::new(Sqlite {
+        path,
+        cache: setup.cache,
+        writer: Mutex::new(writer),
+        readers: Mutex::default(),
+    }))
 }
 
-fn connect(path: &Path, read_only: bool) -> Result<Connection> {
+fn connect(path: &Path, cache: usize, read_only: bool) -> Result<Connection> {
     let access = if read_only {
         OpenFlags::SQLITE_OPEN_READ_ONLY
     } else {
@@ -43,7 +49,7 @@ fn connect(path: &Path, read_only: bool) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.pragma_update(None, "mmap_size", 64i64 << 30)?;
-    connection.pragma_update(None, "cache_size", -(256 << 10))?;
+    connection.pragma_update(None, "cache_size", -((cache >> 10).min(256 << 10) as i64))?;
     Ok(connection)
 }
 
@@ -59,7 +65,7 @@ impl Reader for Session<'_> {
 impl Peer for Sqlite {
     fn read(&self, session: &mut dyn FnMut(&mut dyn Reader) -> Result<()>) -> Result<()> {
         let kept = self.readers.lock().expect("no panic under the lock").pop();
-        let connection = kept.map_or_else(|| connect(&self.path, true), Ok)?;
+        let connection = kept.map_or_else(|| connect(&self.path, self.cache, true), Ok)?;
         // One read transaction for the session, as the other stores with transactions have.
         connection.execute_batch("BEGIN")?;
         session(&mut Session(connection.prepare_cached("SELECT value FROM keys WHERE key = ?1")?))?;
@@ -86,7 +92,7 @@ impl Peer for Sqlite {
     }
 
     fn iterate(&self, each: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let connection = connect(&self.path, true)?;
+        let connection = connect(&self.path, self.cache, true)?;
         let mut statement = connection.prepare("SELECT key, value FROM keys")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {

@@ -66,6 +66,17 @@ pub fn table(table: &Table) -> String {
             Box::new(|line| cell(line.flushes, |flushes| format!("{flushes:.2}"))),
         ));
     }
+    // What is cached has none; a few more are somebody else's.
+    if table.lines.iter().any(|line| line.reads.is_some_and(|reads| reads > 0.05)) {
+        columns.push((
+            "disk reads, each",
+            Box::new(|line| cell(line.reads, |reads| format!("{reads:.2}"))),
+        ));
+        columns.push((
+            "read, each",
+            Box::new(|line| cell(line.read, |bytes| human(bytes, Unit::Bytes))),
+        ));
+    }
     if table.lines.iter().any(|line| !line.notes.is_empty()) {
         columns.push(("note", Box::new(|line| line.notes.join("; "))));
     }

@@ -42,6 +42,8 @@ struct Line {
     wrote: Option<f64>,
     device: Option<f64>,
     flushes: Option<f64>,
+    reads: Option<f64>,
+    read: Option<f64>,
     notes: Vec<String>,
 }
 
@@ -166,6 +168,8 @@ impl Line {
             wrote: of(&|row: &Row| row.wrote.map(|wrote| wrote as f64 / row.ops as f64)),
             device: device(|device| device.bytes),
             flushes: device(|device| device.flushes),
+            reads: device(|device| device.reads),
+            read: device(|device| device.read),
             notes,
         })
     }

@@ -1,13 +1,14 @@
-//! A store four times larger than the memory it may use: a child process in a control group with `memory.max` gets random keys, uniform
-//! and zipfian. Without a control group that can be made, this is skipped.
+//! A store four times larger than the memory it may use: a child process in a control group gets random keys, uniform and zipfian. A cache
+//! of the store's own may have half of that memory. Without a control group that can be made, this is skipped.
 
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::bench::{self, BATCH, Bench, put_batches};
 use crate::data::{LOADED, Random};
+use crate::group::Group;
 use crate::meter::{Limit, settle};
 use crate::peer::{Setup, Survives};
 use crate::row::Unit;
@@ -25,11 +26,11 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     let limit = bench.scale.memory_mib << 20;
     let group = match Group::new(limit) {
         Ok(group) => group,
-        Err(error) => return skip(bench, &format!("no cgroup v2 with memory.max: {error:#}")),
+        Err(error) => return skip(bench, &format!("no control group: {error:#}")),
     };
     let len = bench.scale.value();
     let keys = TIMES * limit / (len as u64 + 16);
-    let setup = Setup { keys, ..bench.setup(Survives::Kill) };
+    let setup = Setup { keys, cache: limit as usize / 2, ..bench.setup(Survives::Kill) };
     bench.peer = Some((bench.kind.open)(&bench.dir, setup)?);
     let mut numbers = 0..;
     let next = || numbers.next().expect("endless");
@@ -76,51 +77,4 @@ fn forget(dir: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A control group beside that of this process (below it would need a group without processes), and the one to go back to.
-struct Group {
-    path: PathBuf,
-    own: PathBuf,
-}
-
-impl Group {
-    fn new(limit: u64) -> Result<Group> {
-        let own = std::fs::read_to_string("/proc/self/cgroup")?;
-        let own = own
-            .lines()
-            .find_map(|line| line.strip_prefix("0::/"))
-            .context("this process is in none")?;
-        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
-        let mount = mounts
-            .lines()
-            .find(|line| line.split(' ').nth(2) == Some("cgroup2"))
-            .context("none is mounted")?;
-        let root = Path::new(mount.split(' ').nth(1).context("no mount point")?);
-        let own = root.join(own);
-        let parent = if own == root { root } else { own.parent().unwrap_or(root) };
-        let controllers = std::fs::read_to_string(parent.join("cgroup.subtree_control"))?;
-        anyhow::ensure!(
-            controllers.split_whitespace().any(|name| name == "memory"),
-            "the memory controller is not there"
-        );
-        let path = parent.join(format!("mapstone-compare-{}", std::process::id()));
-        std::fs::create_dir(&path)?;
-        let group = Group { path, own };
-        std::fs::write(group.path.join("memory.max"), limit.to_string())?;
-        Ok(group)
-    }
-
-    /// Moves this process in.
-    fn enter(&self) -> Result<()> {
-        Ok(std::fs::write(self.path.join("cgroup.procs"), std::process::id().to_string())?)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // A group with a process in it cannot be removed.
-        let _ = std::fs::write(self.own.join("cgroup.procs"), std::process::id().to_string());
-        let _ = std::fs::remove_dir(&self.path);
-    }
 }
