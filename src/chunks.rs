@@ -2,6 +2,7 @@
 //! (invariant I11).
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, OnceLock};
 
@@ -29,6 +30,8 @@ pub(crate) struct Chunks {
     backed: AtomicU32,
     /// Pages that are known to have blocks on the disk; those after them, up to the file's end, may be holes.
     reserved: AtomicU32,
+    /// Pages that are not in memory come by themselves.
+    scattered: AtomicBool,
 }
 
 /// Chunk of a page, and its number in the chunk, when the first chunk has `first` pages.
@@ -57,7 +60,8 @@ impl Chunks {
         let first = first.next_power_of_two().max(FIRST);
         let regions = [const { OnceLock::new() }; CHUNKS];
         let (backed, reserved) = (AtomicU32::new(0), AtomicU32::new(0));
-        Chunks { file, path, access, first, regions, backed, reserved }
+        let scattered = AtomicBool::new(false);
+        Chunks { file, path, access, first, regions, backed, reserved, scattered }
     }
 
     pub(crate) fn path(&self) -> &PathBuf {
@@ -114,6 +118,16 @@ impl Chunks {
         }
     }
 
+    /// Has pages that are not in memory come by themselves from now on.
+    pub(crate) fn scatter(&self) {
+        if !self.scattered.swap(true, Relaxed) {
+            self.regions
+                .iter()
+                .filter_map(OnceLock::get)
+                .for_each(|region| region.scattered(usize::MAX));
+        }
+    }
+
     /// Looks how far the file reaches now; true if that is at least `pages`.
     #[cold]
     fn refresh(&self, pages: u32) -> Result<bool> {
@@ -132,6 +146,9 @@ impl Chunks {
         let region =
             self.file.map(offset, len, self.access).map_err(|e| Error::io("map", &self.path, e))?;
         reach(Point::GrowMapped);
+        if self.scattered.load(Relaxed) {
+            region.scattered(usize::MAX);
+        }
         Ok(self.regions[chunk].get_or_init(|| region))
     }
 

@@ -102,6 +102,7 @@ pub use error::{Error, Result};
 pub use follow::{Follower, Step};
 pub use format::position::{Bookmark, Position};
 pub use handle::Store;
+pub use log::ReadAhead;
 pub use optimistic::OptimisticTxn;
 pub use options::{BackupOptions, Durability, Options};
 pub use savepoint::Savepoint;

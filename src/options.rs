@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::meta::{MAX_SEGMENT, MIN_SEGMENT};
+use crate::log::ReadAhead;
 
 /// What a commit waits for before it returns.
 ///
@@ -54,6 +55,7 @@ pub struct Options {
     pub(crate) checkpoint_interval: u64,
     pub(crate) durability: Durability,
     pub(crate) verify_on_read: bool,
+    pub(crate) read_ahead: ReadAhead,
     pub(crate) create: bool,
     pub(crate) create_new: bool,
     pub(crate) background: bool,
@@ -84,6 +86,7 @@ impl Options {
             checkpoint_interval: 256 << 20,
             durability: Durability::Eventual,
             verify_on_read: false,
+            read_ahead: ReadAhead::Auto,
             create: true,
             create_new: false,
             background: true,
@@ -124,6 +127,14 @@ impl Options {
     /// Check the checksum of every record that is read, and return [`Error::Corrupt`] when it is wrong. Default false.
     pub fn verify_on_read(&mut self, verify: bool) -> &mut Options {
         self.verify_on_read = verify;
+        self
+    }
+
+    /// Whether more is read from the disk than the page that is needed. Default [`ReadAhead::Auto`].
+    ///
+    /// For this handle, and only a hint to the kernel: handles of one store, in this process or another, may differ.
+    pub fn read_ahead(&mut self, policy: ReadAhead) -> &mut Options {
+        self.read_ahead = policy;
         self
     }
 

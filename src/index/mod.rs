@@ -55,6 +55,11 @@ impl Index {
         Index { cells, chunks }
     }
 
+    /// Has pages that are not in memory come one by one.
+    pub(crate) fn scatter(&self) {
+        self.chunks.scatter();
+    }
+
     /// Bytes of the index file.
     pub(crate) fn bytes(&self) -> Result<u64> {
         Ok(u64::from(self.chunks.backed()?) * PAGE)

@@ -62,7 +62,7 @@ impl Log {
     pub(crate) fn begin(&self, number: u64, epoch: u32, prev_end: u64) -> Result<Tail> {
         let segment = self.create(number, Era::new(epoch, self.disk.nonce()), prev_end, 0)?;
         let position = segment.start() + HEADER;
-        self.segments.insert(number, segment, &Pin::new());
+        self.insert(segment, &Pin::new());
         Ok(Tail { position, segment: number })
     }
 
@@ -199,7 +199,7 @@ impl Draft<'_> {
     pub(crate) fn take(self) -> Tail {
         let pin = Pin::new();
         for segment in self.created {
-            self.log.segments.insert(segment.number(), segment, &pin);
+            self.log.insert(segment, &pin);
         }
         self.tail
     }

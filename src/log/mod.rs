@@ -1,6 +1,7 @@
 //! The log: segments, the records in them, appending, scanning. Knows positions and records, nothing of the index.
 
 mod append;
+mod around;
 mod record;
 mod scan;
 mod segment;
@@ -13,6 +14,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub(crate) use append::{Draft, Tail};
+pub use around::ReadAhead;
 pub(crate) use record::Record;
 pub(crate) use scan::Scan;
 pub(crate) use segment::{Segment, UNFINISHED};
@@ -23,6 +25,7 @@ use crate::faults::{Bug, Point, planted, reach};
 use crate::format::StoreId;
 use crate::format::segment::name;
 use crate::sys::{Access, Disk, Limbo, Pin};
+use around::Around;
 use table::SegmentTable;
 
 /// The log of one store, as one handle sees it: each segment is mapped once, when it is first needed, and stays
@@ -35,6 +38,7 @@ pub(crate) struct Log {
     shift: u32,
     access: Access,
     segments: SegmentTable,
+    around: Around,
     /// Segments that are gone, while someone in this process may still look at them.
     gone: Limbo<Segment>,
     /// How many segments have been mapped.
@@ -56,6 +60,7 @@ impl Log {
             shift,
             access,
             segments: SegmentTable::new(),
+            around: Around::new(ReadAhead::Always),
             gone: Limbo::new(),
             mapped: AtomicU32::new(0),
             keeps: false,

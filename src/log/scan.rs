@@ -13,6 +13,8 @@ pub(crate) struct Scan<'a> {
     /// The segment that follows, and whether it has been looked for.
     successor: Option<Option<&'a Segment>>,
     position: u64,
+    /// From here on the segment has to be told to read ahead.
+    ahead: u64,
     /// No segment is looked for after this one.
     last: u64,
 }
@@ -25,7 +27,7 @@ impl<'a> Scan<'a> {
             let expected = format!("a segment with the position {position}");
             return Err(Error::corrupt(log.log.path(number), 32, expected, number));
         }
-        Ok(Scan { log, segment, successor: None, position, last: u64::MAX })
+        Ok(Scan { log, segment, successor: None, position, ahead: 0, last: u64::MAX })
     }
 
     /// The same up to a commit that ends in segment `last`: what comes after that is not looked for.
@@ -53,7 +55,7 @@ impl<'a> Scan<'a> {
             let next = self.follower()?;
             let epoch = self.segment.header().epoch;
             if next.is_none_or(|next| next.header().epoch == epoch)
-                && let Some(record) = Record::at(self.segment, self.position).filter(Record::verify)
+                && let Some(record) = self.here().filter(Record::verify)
             {
                 self.position = record.end();
                 return Ok(Some(record));
@@ -62,7 +64,16 @@ impl<'a> Scan<'a> {
             self.position = next.start() + HEADER;
             self.segment = next;
             self.successor = None;
+            self.ahead = 0;
         }
+    }
+
+    /// What looks like a record at the position.
+    fn here(&mut self) -> Option<Record<'a>> {
+        if self.position >= self.ahead {
+            self.ahead = self.segment.read_ahead(self.position);
+        }
+        Record::at(self.segment, self.position)
     }
 
     /// The next segment, if it follows from here; its epoch is never lower, so one of an earlier life is never taken for it.

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
@@ -26,6 +26,8 @@ const MUCH: u64 = 4 << 20;
 const AHEAD: usize = 128 << 10;
 /// The largest piece of the page cache.
 const PIECE: usize = 2 << 20;
+/// Bytes that are read ahead at once by who reads all of a segment.
+const AT_ONCE: usize = 1 << 20;
 
 /// A segment file, mapped at its full size (invariants I11, I12). It never shrinks, and what was published in it never changes.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(crate) struct Segment {
     written: AtomicUsize,
     /// So many syncs in turn were of little.
     little: AtomicUsize,
+    /// Pages that are not in memory come by themselves.
+    scattered: AtomicBool,
 }
 
 impl Segment {
@@ -127,7 +131,8 @@ impl Segment {
             .ok_or_else(|| Error::corrupt(path(), 32, "a number within the log", header.number))?;
         let salt = Salt::new(&header.id, header.epoch);
         let (written, little) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Ok(Segment { header, salt, start, region, file, written, little })
+        let scattered = AtomicBool::new(false);
+        Ok(Segment { header, salt, start, region, file, written, little, scattered })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -194,7 +199,9 @@ impl Segment {
         let written = self.written.load(Relaxed);
         if to > self.end() || to - from >= MUCH {
             if written > 0 {
-                self.region.together();
+                if !self.scattered.load(Relaxed) {
+                    self.region.together();
+                }
                 self.written.store(0, Relaxed);
             }
             self.little.store(0, Relaxed);
@@ -243,6 +250,29 @@ impl Segment {
     pub(super) fn redirty(&self, from: u64, to: u64) {
         let (offset, len) = self.part(from, to);
         self.region.redirty(offset / PAGE_BYTES * PAGE_BYTES, len + offset % PAGE_BYTES);
+    }
+
+    /// Has pages that are not in memory come by themselves from now on.
+    pub(super) fn scatter(&self) {
+        if !self.scattered.swap(true, Relaxed) {
+            self.region.scattered(usize::MAX);
+        }
+    }
+
+    /// The same for what was written before `position`. New pages cost less in pieces, so those after it come as they did.
+    pub(super) fn scatter_before(&self, position: u64) {
+        self.region.scattered(self.offset(position) / PIECE * PIECE);
+    }
+
+    /// For who reads on from `position`: has what follows read in large pieces, where it would come page by page. Returns the
+    /// position from which on to say so again.
+    pub(super) fn read_ahead(&self, position: u64) -> u64 {
+        if !self.scattered.load(Relaxed) {
+            return self.end();
+        }
+        // Twice as much as is read before the next time, so that the disk is never idle.
+        self.region.will_need(self.offset(position), 2 * AT_ONCE);
+        position + AT_ONCE as u64
     }
 
     /// Gives the blocks after `position` back; nothing will ever be written there.

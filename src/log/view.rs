@@ -55,7 +55,7 @@ impl<'p> View<'p> {
         let log = self.log;
         // The file is looked at before the table grows, so that a damaged number cannot make it huge.
         let found = Segment::open(&*log.disk, &log.id, log.segment_bytes, number, log.access)?;
-        let found = found.map(|segment| log.segments.insert(number, segment, self.pin));
+        let found = found.map(|segment| log.insert(segment, self.pin));
         log.let_go_sometimes()?;
         Ok(found)
     }

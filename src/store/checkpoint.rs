@@ -31,6 +31,7 @@ impl Engine {
         let _others = self.lock_checkpoints(half)?;
         self.check_failed(half)?;
         self.check_files(half)?;
+        self.scatter_index();
         let changed = half.is_touched() || self.cells.checkpoint() != self.cells.committed();
         if !changed && !half.lock().unfinished {
             return Ok(self.cells.checkpoint());

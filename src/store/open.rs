@@ -113,6 +113,7 @@ impl Engine {
         hold.set_up(up);
         // What a killed writer did not live to publish.
         bell.ring();
+        engine.log.scatter_before(recovered.tail)?;
         let mut writer = Writer::new(recovered, clean);
         if options.shared_writer {
             // What is believed here is what all others go by.
@@ -202,7 +203,17 @@ impl Engine {
         let index_file = open_index(&*disk, &superblock, access)?;
         let chunks = Chunks::new(index_file, path(index_format::NAME), access, disk.map_ahead());
         let index = Index::new(Arc::clone(&cells), chunks);
-        let log = Log::new(Arc::clone(&disk), superblock.id, superblock.segment_bytes, access);
+        // As the cells say, whether or not they are to be believed: it decides about nothing else.
+        let bytes = cells.counters().map_or(0, |it| {
+            it.live_bytes
+                .saturating_add(it.dead_bytes)
+                .saturating_add(it.pages.saturating_mul(PAGE))
+        });
+        let log = Log::new(Arc::clone(&disk), superblock.id, superblock.segment_bytes, access)
+            .reading_ahead(options.read_ahead, bytes);
+        if log.is_crowded() {
+            index.scatter();
+        }
         let usage = open_usage(&*disk, &superblock.id, access)?;
         if access == Access::Write {
             put_readers(&*disk)?;

@@ -51,6 +51,13 @@ impl Engine {
         Ok(self.log.numbers()?.first().is_some_and(|oldest| self.number(position) < *oldest))
     }
 
+    /// Has pages of the index come one by one once those of the log do. Asked where something was mapped.
+    pub(super) fn scatter_index(&self) {
+        if self.log.is_crowded() {
+            self.index.scatter();
+        }
+    }
+
     #[cold]
     pub(super) fn damaged(&self, record: &Record<'_>, expected: &str) -> Error {
         let (name, offset) = record.place();
@@ -117,6 +124,7 @@ impl<'p> Reader<'p> {
             self.engine.check_record(&record)?;
             Ok(is.then_some(record))
         });
+        self.engine.scatter_index();
         let found = match newest {
             Ok(Some(record)) => self.visible(record, at),
             Ok(None) => Ok(None),

@@ -22,6 +22,16 @@ pub(super) fn together(map: &MmapRaw) {
     let _ = map.advise_range(Advice::Normal, 0, map.len());
 }
 
+/// Has the first pages, of `len` bytes, come one at a time from now on; those that are there stay.
+pub(super) fn scattered(map: &MmapRaw, len: usize) {
+    let _ = map.advise_range(Advice::Random, 0, len);
+}
+
+/// Has a range read in large pieces, without waiting for it.
+pub(super) fn will_need(map: &MmapRaw, offset: usize, len: usize) {
+    let _ = map.advise_range(Advice::WillNeed, offset, len);
+}
+
 /// Makes the pages of a range dirty, as a store to each of them would.
 pub(super) fn dirty(map: &MmapRaw, offset: usize, len: usize) {
     #[cfg(target_os = "linux")]

@@ -23,6 +23,8 @@ mod mark;
 #[cfg(any(loom, test, feature = "sim"))]
 mod marks;
 #[cfg(not(all(test, loom)))]
+mod memory;
+#[cfg(not(all(test, loom)))]
 mod mode;
 #[cfg(all(test, loom))]
 pub(crate) mod model;
@@ -109,6 +111,11 @@ pub(crate) trait Disk: Send + Sync + Debug {
     /// How many pages of a growing file to map at once, beyond its end if need be. Address space is what it costs.
     fn map_ahead(&self) -> u32 {
         1 << 16
+    }
+
+    /// How many bytes of memory this process may use, those of the page cache among them; `u64::MAX` if that is not known.
+    fn memory(&self) -> u64 {
+        u64::MAX
     }
 
     /// Opens a file for writing, and creates it empty if it is not there. Never replaces one.

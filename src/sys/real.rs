@@ -20,8 +20,8 @@ use super::guard::Watch;
 use super::mode::FileMode;
 use super::region::Backing;
 use super::{
-    Access, Disk, File, Futex, LockKind, Mark, PAGE, Region, advice, futex, life, mark, random_u64,
-    reserve,
+    Access, Disk, File, Futex, LockKind, Mark, PAGE, Region, advice, futex, life, mark, memory,
+    random_u64, reserve,
 };
 
 /// The disk whose store's directory is `path`. With `guard`, a mapping that is lost is marked, and raises no signal.
@@ -72,6 +72,10 @@ impl RealDisk {
 impl Disk for RealDisk {
     fn root(&self) -> &Path {
         &self.root
+    }
+
+    fn memory(&self) -> u64 {
+        memory::bytes()
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -353,6 +357,14 @@ unsafe impl Backing for Mapping {
 
     fn together(&self) {
         advice::together(&self.map);
+    }
+
+    fn scattered(&self, len: usize) {
+        advice::scattered(&self.map, len);
+    }
+
+    fn will_need(&self, offset: usize, len: usize) {
+        advice::will_need(&self.map, offset, len);
     }
 
     fn dirty(&self, offset: usize, len: usize) {

@@ -35,6 +35,12 @@ pub(super) unsafe trait Backing: Send + Sync {
     /// Has them come in pieces again.
     fn together(&self) {}
 
+    /// Has the pages of the first `len` bytes, no more than there are, come into memory one at a time; those that are there stay.
+    fn scattered(&self, _len: usize) {}
+
+    /// Has the pages of a range, which lies within the memory, read soon.
+    fn will_need(&self, _offset: usize, _len: usize) {}
+
     /// Makes the pages of a range, which lies within the memory, dirty. Their bytes stay what they are.
     fn dirty(&self, _offset: usize, _len: usize) {}
 
@@ -271,6 +277,24 @@ impl Region {
     /// Has all pages come in pieces that the kernel chooses, as at first.
     pub(crate) fn together(&self) {
         self.backing.together();
+    }
+
+    /// Has every page of the first `len` bytes that is not in memory come by itself from now on: who reads here and there needs no
+    /// others. Only a hint.
+    pub(crate) fn scattered(&self, len: usize) {
+        let len = len.min(self.len);
+        if len > 0 {
+            self.backing.scattered(len);
+        }
+    }
+
+    /// Has the pages of a range read before they are needed, in large pieces. Only a hint.
+    pub(crate) fn will_need(&self, offset: usize, len: usize) {
+        let end = offset.saturating_add(len).min(self.len);
+        let first = offset - offset % PAGE;
+        if first < end {
+            self.backing.will_need(first, end - first);
+        }
     }
 
     /// Makes the pages of a range dirty while others may write there, so that a sync writes them. Only a hint.

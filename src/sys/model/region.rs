@@ -76,6 +76,10 @@ impl Region {
 
     pub(crate) fn together(&self) {}
 
+    pub(crate) fn scattered(&self, _len: usize) {}
+
+    pub(crate) fn will_need(&self, _offset: usize, _len: usize) {}
+
     pub(crate) fn dirty(&self, _offset: usize, _len: usize) {}
 
     pub(crate) fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
