@@ -61,7 +61,7 @@ impl Around {
 }
 
 impl Log {
-    /// Reads ahead as `policy` says, and not always, in a store of about so many bytes.
+    /// Reads ahead as `policy` says, and not always, in a store of at least so many bytes.
     pub(crate) fn reading_ahead(self, policy: ReadAhead, bytes: u64) -> Log {
         let log = Log { around: Around::new(policy), ..self };
         let crowded = match policy {

@@ -204,11 +204,9 @@ impl Engine {
         let chunks = Chunks::new(index_file, path(index_format::NAME), access, disk.map_ahead());
         let index = Index::new(Arc::clone(&cells), chunks);
         // As the cells say, whether or not they are to be believed: it decides about nothing else.
-        let bytes = cells.counters().map_or(0, |it| {
-            it.live_bytes
-                .saturating_add(it.dead_bytes)
-                .saturating_add(it.pages.saturating_mul(PAGE))
-        });
+        let bytes = cells
+            .counters()
+            .map_or(0, |it| it.live_bytes.saturating_add(it.pages.saturating_mul(PAGE)));
         let log = Log::new(Arc::clone(&disk), superblock.id, superblock.segment_bytes, access)
             .reading_ahead(options.read_ahead, bytes);
         if log.is_crowded() {

@@ -31,6 +31,8 @@ impl Removed {
         segment_bytes: u64,
     ) -> Result<Removed> {
         let mut removed = Removed::default();
+        // Where a word that is stored with its complement is damaged, so are those beside it.
+        let cells = cells.filter(|cells| cells.pages().is_some());
         let mut horizon = cells.map_or(0, Cells::horizon);
         if let Some((header, _, rows)) = checkpoint::load_newest(disk, id)? {
             horizon = horizon.max(header.counters.position);

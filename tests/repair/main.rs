@@ -9,6 +9,7 @@ mod damage;
 mod index;
 mod kills;
 mod oracle;
+mod pairs;
 mod relocated;
 #[path = "../flips/store.rs"]
 mod store;

@@ -1,6 +1,6 @@
 //! Guesses at the keys that are lost: what still looks like a record where none passes its checksum, and what the index leads to.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::error::Result;
 use crate::format::hash::Hasher;
@@ -44,7 +44,7 @@ impl Suspects {
         if lost.ranges().is_empty() {
             return Ok(suspects);
         }
-        let mut named = HashSet::new();
+        let mut named = HashMap::new();
         let (slots, pages) = slots(damaged)?;
         // Where the index tells which keys are lost, nothing else needs to be guessed.
         let told = hasher.is_some() && pages > 0;
@@ -55,7 +55,7 @@ impl Suspects {
             };
             match key.filter(right) {
                 Some((table, key)) => {
-                    named.insert(hash);
+                    named.insert(hash, (table, key));
                     suspects.name(table, key, position);
                 }
                 None => {
@@ -64,7 +64,12 @@ impl Suspects {
                 }
             }
         }
-        suspects.slots.retain(|hash, _| !named.contains(hash));
+        // The bytes of a key's newest record may be gone, and those of an older one be there, to which another page leads.
+        for (hash, (table, key)) in named {
+            if let Some(position) = suspects.slots.remove(&hash) {
+                suspects.name(table, key, position);
+            }
+        }
         for (from, to) in lost.ranges().iter().filter(|_| !told) {
             suspects.chain(pieces, *from, *to);
         }

@@ -126,7 +126,9 @@ fn records_end(
     if gap && removed.first_lost(piece.after(), piece.after() + 1).is_none() {
         // The segment that said it is gone.
         let known = removed.bytes_of(piece.number).map(|bytes| piece.first() + bytes);
-        let known = known.filter(|end| (position..=piece.end()).contains(end));
+        // One that has lost its header may have been longer than others.
+        let longer = follower.filter(|_| piece.why.is_some()).map_or(0, |it| it.start);
+        let known = known.filter(|end| (position..=piece.end().max(longer)).contains(end));
         return known.unwrap_or_else(|| piece.used_from(position));
     }
     let said_end = |end: u64| end.min(piece.end()).max(position);
