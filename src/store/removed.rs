@@ -1,11 +1,11 @@
 //! Which segments compaction may have removed, for those who cannot ask the index.
 //!
-//! Only one that began before the horizon (I15), and only one that held nothing any more when the newest checkpoint was made.
+//! Only one that began before the newest checkpoint, and held nothing any more when that was made; without a checkpoint, one that
+//! began before the horizon (I15).
 
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::format::StoreId;
-use crate::format::checkpoint::Newest;
 use crate::format::usage::bytes;
 use crate::sys::Disk;
 
@@ -35,17 +35,14 @@ impl Removed {
         let cells = cells.filter(|cells| cells.pages().is_some());
         let mut horizon = cells.map_or(0, Cells::horizon);
         if let Some((header, _, rows)) = checkpoint::load_newest(disk, id)? {
-            horizon = horizon.max(header.counters.position);
-            // A later one that is damaged now may have been the last to name a segment.
-            let newest = cells.map_or(0, |cells| Newest(cells.checkpoint()).position());
-            if newest <= header.counters.position {
-                let holds = |word| bytes(word).is_some_and(|bytes| bytes > 0);
-                let used = rows.iter().filter(|row| holds(row[1]) || holds(row[2]));
-                removed.used = used.map(|row| row[0]).collect();
-                removed.used.sort_unstable();
-                let ends = rows.iter().filter_map(|row| Some((row[0], bytes(row[3])?)));
-                removed.ends = ends.collect();
-            }
+            // What goes has been found empty by a checkpoint. If a later one is damaged now, what that knew to be gone is missed.
+            horizon = header.counters.position;
+            let holds = |word| bytes(word).is_some_and(|bytes| bytes > 0);
+            let used = rows.iter().filter(|row| holds(row[1]) || holds(row[2]));
+            removed.used = used.map(|row| row[0]).collect();
+            removed.used.sort_unstable();
+            let ends = rows.iter().filter_map(|row| Some((row[0], bytes(row[3])?)));
+            removed.ends = ends.collect();
         }
         removed.before = horizon.div_ceil(segment_bytes);
         Ok(removed)

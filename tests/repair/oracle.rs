@@ -202,15 +202,26 @@ impl Oracle<'_> {
         Ok(())
     }
 
-    /// Compaction may have removed a segment, by what is left of the newest checkpoint: nothing in it was alive then. Of a checkpoint
-    /// that is damaged nothing is left; then slots that lead to such a segment still tell of keys.
+    /// A checkpoint is left, to tell what compaction may have removed.
+    pub(crate) fn has_checkpoint(&self) -> bool {
+        self.checkpoints().next().is_some()
+    }
+
+    /// Those that are as they were, and were one.
+    fn checkpoints(&self) -> impl Iterator<Item = &Vec<u8>> {
+        let names = ["checkpoint.a", "checkpoint.b"].into_iter();
+        let left = names.filter(|name| self.damaged.get(*name) == self.sound.get(*name));
+        left.filter_map(|name| self.sound.get(name))
+            .filter(|bytes| bytes.len() > 128 && number(bytes, 40, 8) > 0)
+    }
+
+    /// Compaction may have removed a segment, by what is left of the newest checkpoint: nothing in it was alive then.
     fn may_have_gone(&self, file: &str) -> bool {
-        let names = ["checkpoint.a", "checkpoint.b"];
-        if names.iter().any(|name| self.damaged.get(*name) != self.sound.get(*name)) {
-            return true;
+        let newest = self.checkpoints().max_by_key(|bytes| number(bytes, 32, 8));
+        let Some(before) = newest.map(|bytes| number(bytes, 40, 8)) else { return true };
+        if number(&self.sound[file], 32, 8) * number(&self.sound["meta"], 48, 8) >= before {
+            return false;
         }
-        let newest = names.iter().max_by_key(|name| number(&self.sound[**name], 32, 8));
-        let before = number(&self.sound[*newest.expect("two names")], 40, 8);
         let mut alive = BTreeMap::new();
         for record in self.all.iter().filter(|record| record.position < before) {
             alive.insert((record.table, &record.key), &record.file);

@@ -65,3 +65,21 @@ fn a_keys_newest_record_may_be_zeros_and_the_one_before_damaged() {
     }
     sound(wrong);
 }
+
+/// What a checkpoint that is damaged knew to be gone is not known: what the other one had in use is missed.
+#[test]
+fn a_segment_may_be_missing_and_a_checkpoint_damaged() {
+    let mut wrong = Vec::new();
+    for ground in grounds() {
+        for (name, checkpoint) in
+            segments(&ground).flat_map(|name| ["checkpoint.a", "checkpoint.b"].map(|it| (name, it)))
+        {
+            let files = ground.with(|files| {
+                files.remove(name);
+                files.get_mut(checkpoint).expect("a file")[..512].fill(0xA5);
+            });
+            wrong.extend(ground.judge(&files).err().map(|e| format!("{name}, {checkpoint}: {e}")));
+        }
+    }
+    sound(wrong);
+}
