@@ -34,8 +34,12 @@ impl Walk {
                     reader.log.prefetch(*ahead);
                 }
                 self.done += 1;
-                if let Some(found) = self.resolve(reader, hash, position).transpose() {
-                    return Some(found);
+                let found = match self.resolve_quickly(reader, position) {
+                    Some(found) => found.map(Ok),
+                    None => self.resolve(reader, hash, position).transpose(),
+                };
+                if found.is_some() {
+                    return found;
                 }
             }
             let from = self.next?;
@@ -54,6 +58,18 @@ impl Walk {
         }
     }
 
+    /// What nearly every slot comes to: the record it leads to is mapped, and visible. None sends the caller the long way.
+    #[inline]
+    fn resolve_quickly<'p>(&self, reader: Reader<'p>, position: u64) -> Option<Option<Record<'p>>> {
+        let record = reader.log.mapped(position)?;
+        let visible = position < self.at || record.version() < self.at;
+        if !visible || reader.engine.guarded || reader.engine.verify_on_read {
+            return None;
+        }
+        Some((record.header().table == self.table && record.is_put()).then_some(record))
+    }
+
+    #[cold]
     fn resolve<'p>(
         &self,
         reader: Reader<'p>,
