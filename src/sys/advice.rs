@@ -12,7 +12,9 @@ use memmap2::{Advice, MmapRaw, UncheckedAdvice};
 pub(super) fn singly(map: &MmapRaw, offset: usize) {
     let len = map.len() - offset;
     let _ = map.advise_range(Advice::Random, offset, len);
-    forget(map, offset, len);
+    // SAFETY: the mapping is shared, so the bytes stay what they are in the file, which the next access maps again: no
+    // published byte changes (U2), and what a store has put there is kept (U3).
+    let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
 }
 
 /// Undoes that.
@@ -23,13 +25,6 @@ pub(super) fn together(map: &MmapRaw) {
 /// Has the first pages, of `len` bytes, come one at a time from now on; those that are there stay.
 pub(super) fn scattered(map: &MmapRaw, len: usize) {
     let _ = map.advise_range(Advice::Random, 0, len);
-}
-
-/// Has the page table forget a range, all at once.
-pub(super) fn forget(map: &MmapRaw, offset: usize, len: usize) {
-    // SAFETY: the mapping is shared, so the bytes stay what they are in the file, which the next access maps again: no
-    // published byte changes (U2), and what a store has put there is kept (U3).
-    let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
 }
 
 /// Has a range read in large pieces, without waiting for it.

@@ -315,13 +315,6 @@ impl File for RealFile {
     }
 }
 
-/// Bytes of which a sync first has the page table forget the pages. The kernel takes the right to write from each page before
-/// it writes it, and interrupts every processor on which this process runs, for each by itself; those that no page table knows
-/// need none of it. A load of 5 million keys beside checkpoints took 1.7 times as long without.
-const MANY: usize = 128 << 10;
-/// Bytes that are synced at once: of more than that, many would be known again by the time they are written.
-const WINDOW: usize = 16 << 20;
-
 /// A mapping made by the kernel.
 pub(super) struct Mapping {
     /// Declared first, so that it goes before the range is unmapped.
@@ -355,14 +348,7 @@ unsafe impl Backing for Mapping {
     }
 
     fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
-        for at in (offset..offset + len).step_by(WINDOW) {
-            let len = WINDOW.min(offset + len - at);
-            if len >= MANY {
-                advice::forget(&self.map, at, len);
-            }
-            self.map.flush_range(at, len)?;
-        }
-        Ok(())
+        self.map.flush_range(offset, len)
     }
 
     fn singly(&self, offset: usize) {
