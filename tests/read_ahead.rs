@@ -41,16 +41,11 @@ fn forget(dir: &Path) {
     }
 }
 
-/// The number behind `name` in a file about this process.
-fn figure(file: &str, name: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/self/{file}")).expect("a kernel that counts");
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("such a line");
-    line.trim().parse().expect("a number")
-}
-
 /// Bytes that this process has had read from a disk.
 fn read() -> u64 {
-    figure("io", "read_bytes:")
+    let text = fs::read_to_string("/proc/self/io").expect("a kernel that counts");
+    let line = text.lines().find_map(|line| line.strip_prefix("read_bytes:")).expect("such a line");
+    line.trim().parse().expect("a number")
 }
 
 /// Times that this process has waited for a page from the disk.
@@ -60,9 +55,9 @@ fn waits() -> u64 {
     fields.split_whitespace().nth(9).expect("major faults").parse().expect("a number")
 }
 
-fn reader(path: &Path) -> Store {
+fn reader(path: &Path, policy: ReadAhead) -> Store {
     forget(path);
-    Options::new().read_ahead(ReadAhead::Never).open_read_only(path).expect("a store")
+    Options::new().read_ahead(policy).open_read_only(path).expect("a store")
 }
 
 fn writer(path: &Path) -> Store {
@@ -74,8 +69,7 @@ fn writer(path: &Path) -> Store {
 
 /// Bytes that were read for each get.
 fn gets(path: &Path, policy: ReadAhead) -> u64 {
-    forget(path);
-    let store = Options::new().read_ahead(policy).open_read_only(path).expect("a store");
+    let store = reader(path, policy);
     let before = read();
     for i in 0..GETS {
         let value = store.get(key(i * 7919 % KEYS)).expect("sound").expect("there");
@@ -100,7 +94,7 @@ fn a_get_reads_no_more_than_it_needs_and_a_walk_reads_ahead() {
     assert!(few <= 3 * PAGE, "{few} bytes read for a get");
     assert!(many > few, "nothing is read ahead anyway");
 
-    let reader = reader(&path);
+    let reader = reader(&path, ReadAhead::Never);
     let before = read();
     let absent =
         (0..GETS / 8).filter(|i| reader.get(key(KEYS + i)).expect("sound").is_none()).count();

@@ -290,19 +290,22 @@ impl Region {
 
     /// Has the pages of a range read before they are needed, in large pieces. Only a hint.
     pub(crate) fn will_need(&self, offset: usize, len: usize) {
+        if let Some((first, len)) = self.pages_of(offset, len) {
+            self.backing.will_need(first, len);
+        }
+    }
+
+    /// A range from the start of its first page on, as far as it lies in the region.
+    fn pages_of(&self, offset: usize, len: usize) -> Option<(usize, usize)> {
         let end = offset.saturating_add(len).min(self.len);
         let first = offset - offset % PAGE;
-        if first < end {
-            self.backing.will_need(first, end - first);
-        }
+        (first < end).then(|| (first, end - first))
     }
 
     /// Makes the pages of a range dirty while others may write there, so that a sync writes them. Only a hint.
     pub(crate) fn dirty(&self, offset: usize, len: usize) {
-        let end = offset.saturating_add(len).min(self.len);
-        let first = offset - offset % PAGE;
-        if first < end {
-            self.backing.dirty(first, end - first);
+        if let Some((first, len)) = self.pages_of(offset, len) {
+            self.backing.dirty(first, len);
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) const PROCESSOR: Table = Table {
         ("overwrite, batches of 1,000", &[1720.0, 5.5]),
         ("new keys, batches of 1,000", &[2090.0, 5.75]),
         ("delete", &[3310.0, 3.35]),
-        ("durable put", &[4350.0, 5.25]),
+        ("durable put", &[4250.0, 5.25]),
         ("put, shared writer", &[3540.0, 4.15]),
     ],
 };

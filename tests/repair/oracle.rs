@@ -82,18 +82,17 @@ pub(crate) struct Oracle<'a> {
 
 impl Oracle<'_> {
     /// What a segment is read from: the file with its header, whatever its name, or else the one with its name.
-    fn file_of(&self, name: &str) -> Option<&Vec<u8>> {
+    fn file_of(&self, name: &str) -> Option<(&String, &Vec<u8>)> {
         let header = self.sound[name].get(..64);
-        let is_own = |bytes: &&Vec<u8>| bytes.get(..64) == header;
-        let other =
-            || self.damaged.iter().find(|(name, bytes)| name.starts_with("log/") && is_own(bytes));
-        let named = self.damaged.get(name);
-        named.filter(is_own).or_else(|| other().map(|(_, bytes)| bytes)).or(named)
+        let is_own = |(_, bytes): &(&String, &Vec<u8>)| bytes.get(..64) == header;
+        let mut segments = self.damaged.iter().filter(|(name, _)| name.starts_with("log/"));
+        let named = self.damaged.get_key_value(name);
+        named.filter(is_own).or_else(|| segments.find(is_own)).or(named)
     }
 
     pub(crate) fn is_left(&self, record: &Record) -> bool {
         let range = record.from..record.to;
-        let left = self.file_of(&record.file).and_then(|bytes| bytes.get(range.clone()));
+        let left = self.file_of(&record.file).and_then(|(_, bytes)| bytes.get(range.clone()));
         left == self.sound[&record.file].get(range)
     }
 
@@ -172,8 +171,9 @@ impl Oracle<'_> {
     /// Fails unless the report names every record that is lost, and none that is left.
     pub(crate) fn check_lost(&self, salvage: &Salvage, end: u64) -> Result<(), String> {
         for record in self.all {
+            let found = self.file_of(&record.file).map_or(&record.file, |(name, _)| name);
             let covers = |lost: &&Extent| {
-                lost.file.ends_with(&record.file)
+                lost.file.ends_with(if lost.why == "no file" { &record.file } else { found })
                     && lost.from < record.to as u64
                     && record.from as u64 <= lost.to.saturating_sub(1)
             };
@@ -202,9 +202,10 @@ impl Oracle<'_> {
         Ok(())
     }
 
-    /// A checkpoint is left, to tell what compaction may have removed.
-    pub(crate) fn has_checkpoint(&self) -> bool {
-        self.checkpoints().next().is_some()
+    /// Segments are missing, and no checkpoint is left to tell which of them compaction may have removed.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let mut segments = self.sound.keys().filter(|name| name.starts_with("log/"));
+        self.checkpoints().next().is_none() && segments.any(|name| self.may_have_gone(name))
     }
 
     /// Those that are as they were, and were one.
@@ -217,6 +218,10 @@ impl Oracle<'_> {
 
     /// Compaction may have removed a segment, by what is left of the newest checkpoint: nothing in it was alive then.
     fn may_have_gone(&self, file: &str) -> bool {
+        let header = |bytes: &Vec<u8>| bytes.get(..64).map(<[u8]>::to_vec);
+        if self.file_of(file).and_then(|(_, bytes)| header(bytes)) == header(&self.sound[file]) {
+            return false;
+        }
         let newest = self.checkpoints().max_by_key(|bytes| number(bytes, 32, 8));
         let Some(before) = newest.map(|bytes| number(bytes, 40, 8)) else { return true };
         if number(&self.sound[file], 32, 8) * number(&self.sound["meta"], 48, 8) >= before {
