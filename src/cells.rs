@@ -6,8 +6,8 @@ use crate::faults::{Bug, Point, planted, reach};
 use crate::format::checkpoint::Newest;
 use crate::format::directory::Cell;
 use crate::format::meta::{Counters, SHARED, SPLITTING, SYNC_FAILED, cell, checked, number_in};
-use crate::sys::Region;
 use crate::sys::sync::{AtomicU64, fence};
+use crate::sys::{Region, Word};
 
 /// Typed access to the live cells of one store. Only the writer stores.
 #[derive(Debug)]
@@ -29,8 +29,15 @@ impl Cells {
     }
 
     #[inline]
-    fn word(&self, offset: usize) -> &AtomicU64 {
+    fn word(&self, offset: usize) -> &Word {
         self.region.word(offset).expect("the cells lie within meta")
+    }
+
+    #[inline]
+    fn to_store(&self, offset: usize) -> &AtomicU64 {
+        self.region
+            .word_to_store(offset)
+            .expect("the cells lie within meta, and only the writer stores")
     }
 
     /// End of the last commit that anyone may see.
@@ -54,17 +61,17 @@ impl Cells {
         // The set held for the commit before the last: whoever still sees that must not see these stores.
         fence(Release);
         for (i, word) in counters.words().into_iter().enumerate().skip(1) {
-            self.word(spare + 8 * i).store(word, Relaxed);
+            self.to_store(spare + 8 * i).store(word, Relaxed);
         }
         // The position last: without a new commit the set holds as soon as it is there.
-        self.word(spare).store(counters.position, Release);
+        self.to_store(spare).store(counters.position, Release);
         reach(Point::PublishCounted);
         if counters.position == before {
             // At an open, what a lost life counted up to the same position must not hold.
             let [a, b] = cell::COUNTERS;
-            self.word(if spare == a { b } else { a }).store(0, Release);
+            self.to_store(if spare == a { b } else { a }).store(0, Release);
         }
-        self.word(cell::COMMITTED).store(counters.position, Release);
+        self.to_store(cell::COMMITTED).store(counters.position, Release);
         reach(Point::PublishDone);
     }
 
@@ -103,7 +110,7 @@ impl Cells {
     }
 
     pub(crate) fn set_directory(&self, to: Cell) {
-        self.word(cell::DIRECTORY).store(to.0, Release);
+        self.to_store(cell::DIRECTORY).store(to.0, Release);
     }
 
     /// Up to where the log is known durable.
@@ -118,7 +125,7 @@ impl Cells {
     }
 
     pub(crate) fn set_durable(&self, position: u64) {
-        self.word(cell::DURABLE).store(position, Release);
+        self.to_store(cell::DURABLE).store(position, Release);
         self.believed.store(u64::MAX, Release);
     }
 
@@ -138,7 +145,7 @@ impl Cells {
     }
 
     pub(crate) fn set_checkpoint(&self, to: Newest) {
-        self.word(cell::CHECKPOINT).store(to.0, Release);
+        self.to_store(cell::CHECKPOINT).store(to.0, Release);
     }
 
     /// Readers that are not registered must be at or past this position: what only earlier ones need may be gone.
@@ -149,7 +156,7 @@ impl Cells {
 
     /// Ordered before everything that is destroyed after it (invariant I15).
     pub(crate) fn set_horizon(&self, position: u64) {
-        self.word(cell::HORIZON).store(position, SeqCst);
+        self.to_store(cell::HORIZON).store(position, SeqCst);
     }
 
     /// The commit up to which the words of `usage` have been brought.
@@ -158,7 +165,7 @@ impl Cells {
     }
 
     pub(crate) fn set_counted(&self, position: u64) {
-        self.word(cell::COUNTED).store(position, Release);
+        self.to_store(cell::COUNTED).store(position, Release);
     }
 
     pub(crate) fn sequence(&self) -> u64 {
@@ -166,7 +173,7 @@ impl Cells {
     }
 
     pub(crate) fn set_sequence(&self, sequence: u64) {
-        self.word(cell::SEQUENCE).store(sequence, Release);
+        self.to_store(cell::SEQUENCE).store(sequence, Release);
     }
 
     pub(crate) fn watermark(&self) -> u32 {
@@ -175,7 +182,7 @@ impl Cells {
     }
 
     pub(crate) fn set_watermark(&self, page: u32) {
-        self.word(cell::WATERMARK).store(checked(page), Release);
+        self.to_store(cell::WATERMARK).store(checked(page), Release);
     }
 
     /// How many pages the directory led to before its last change: None if the word is damaged, 0 if nobody wrote it.
@@ -186,18 +193,18 @@ impl Cells {
     /// The directory leads to this many pages, and is not about to change.
     pub(crate) fn set_pages(&self, pages: u64) {
         self.change_pages(pages);
-        self.word(cell::NEXT_PAGES).store(0, Release);
+        self.to_store(cell::NEXT_PAGES).store(0, Release);
     }
 
     /// A change of the directory that was foreseen is made.
     pub(crate) fn change_pages(&self, pages: u64) {
-        self.word(cell::PAGES).store(checked(page_count(pages)), Release);
+        self.to_store(cell::PAGES).store(checked(page_count(pages)), Release);
     }
 
     /// Once the directory leads to `page`, it leads to this many pages.
     pub(crate) fn foresee_pages(&self, page: u32, pages: u64) {
         let word = u64::from(page) | u64::from(page_count(pages)) << 32;
-        self.word(cell::NEXT_PAGES).store(word, Release);
+        self.to_store(cell::NEXT_PAGES).store(word, Release);
     }
 
     /// The page whose being led to makes the change, and how many pages there are then.
@@ -212,7 +219,7 @@ impl Cells {
     }
 
     pub(crate) fn set_life(&self, life: u64) {
-        self.word(cell::LIFE).store(life, Release);
+        self.to_store(cell::LIFE).store(life, Release);
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "process ids are 32 bits wide")]
@@ -235,7 +242,7 @@ impl Cells {
     }
 
     pub(crate) fn set_writer_word(&self, word: u64) {
-        self.word(cell::WRITER).store(word, Release);
+        self.to_store(cell::WRITER).store(word, Release);
     }
 
     /// The store is one that writers share.
@@ -249,7 +256,7 @@ impl Cells {
     }
 
     pub(crate) fn set_turn(&self, number: u64) {
-        self.word(cell::TURN).store(number, Release);
+        self.to_store(cell::TURN).store(number, Release);
     }
 
     /// A sync of the log by one of those who share the store is under way, or never ended.
@@ -258,7 +265,7 @@ impl Cells {
     }
 
     pub(crate) fn set_syncing(&self, syncing: bool) {
-        self.word(cell::SYNCING).store(u64::from(syncing), Release);
+        self.to_store(cell::SYNCING).store(u64::from(syncing), Release);
     }
 
     pub(crate) fn suspect(&self) -> bool {
@@ -266,7 +273,7 @@ impl Cells {
     }
 
     pub(crate) fn set_suspect(&self, suspect: bool) {
-        self.word(cell::SUSPECT).store(u64::from(suspect), Release);
+        self.to_store(cell::SUSPECT).store(u64::from(suspect), Release);
     }
 
     /// A sync has failed in this life, so what the page cache holds may go back to what the disk holds at any time.
@@ -275,18 +282,18 @@ impl Cells {
     }
 
     pub(crate) fn set_failed(&self) {
-        self.word(cell::SUSPECT).store(SYNC_FAILED, Release);
+        self.to_store(cell::SUSPECT).store(SYNC_FAILED, Release);
     }
 
     /// Announces that page `from` splits into `zero` and `one`, both written, so that a successor can finish it.
     pub(crate) fn begin_split(&self, from: u32, zero: u32, one: u32) {
         let pair = u64::from(from) | u64::from(zero) << 32;
-        self.word(cell::SPLIT_FROM).store(pair, Relaxed);
-        self.word(cell::SPLIT_TO).store(u64::from(one) | SPLITTING, Release);
+        self.to_store(cell::SPLIT_FROM).store(pair, Relaxed);
+        self.to_store(cell::SPLIT_TO).store(u64::from(one) | SPLITTING, Release);
     }
 
     pub(crate) fn end_split(&self) {
-        self.word(cell::SPLIT_TO).store(0, Release);
+        self.to_store(cell::SPLIT_TO).store(0, Release);
     }
 
     /// The split under way: the page, and the two that replace it.

@@ -11,7 +11,7 @@ use crate::faults::{Point, reach};
 use crate::format::page::WORDS;
 use crate::format::{PAGE, PAGE_BYTES};
 use crate::sys::sync::{AtomicU32, AtomicU64};
-use crate::sys::{Access, File, Region};
+use crate::sys::{Access, File, Region, Word};
 
 /// Runs of pages never cross these multiples: the first chunk has this many pages at least.
 const FIRST: u32 = 16;
@@ -70,13 +70,20 @@ impl Chunks {
 
     /// The words of one page, or None when the file does not reach that far.
     #[inline]
-    pub(crate) fn page(&self, page: u32) -> Result<Option<&[AtomicU64]>> {
+    pub(crate) fn page(&self, page: u32) -> Result<Option<&[Word]>> {
         self.run(page, 1, WORDS)
     }
 
     /// `words` words from the start of `page`, which lie in `pages` pages of one chunk; None when they do not.
     #[inline]
-    pub(crate) fn run(&self, page: u32, pages: u32, words: usize) -> Result<Option<&[AtomicU64]>> {
+    pub(crate) fn run(&self, page: u32, pages: u32, words: usize) -> Result<Option<&[Word]>> {
+        let Some((region, offset)) = self.find(page, pages)? else { return Ok(None) };
+        Ok(region.words(offset, words))
+    }
+
+    /// The region in which `pages` pages from `page` on lie, and where they begin in it; None when the file does not reach that far.
+    #[inline]
+    pub(crate) fn find(&self, page: u32, pages: u32) -> Result<Option<(&Region, usize)>> {
         let Some(end) = page.checked_add(pages) else { return Ok(None) };
         if end > self.backed.load(Acquire) && !self.refresh(end)? {
             return Ok(None);
@@ -86,12 +93,30 @@ impl Chunks {
             Some(region) => region,
             None => self.map(chunk)?,
         };
-        Ok(region.words(index as usize * PAGE_BYTES, words))
+        Ok(Some((region, index as usize * PAGE_BYTES)))
+    }
+
+    /// The words of one page, to be stored to.
+    #[inline]
+    pub(crate) fn page_to_store(&self, page: u32) -> Result<Option<&[AtomicU64]>> {
+        self.run_to_store(page, 1, WORDS)
+    }
+
+    /// What `run` gives, to be stored to.
+    #[inline]
+    pub(crate) fn run_to_store(
+        &self,
+        page: u32,
+        pages: u32,
+        words: usize,
+    ) -> Result<Option<&[AtomicU64]>> {
+        let Some((region, offset)) = self.find(page, pages)? else { return Ok(None) };
+        Ok(region.words_to_store(offset, words))
     }
 
     /// The words of one page if it is mapped; None sends the caller the long way.
     #[inline]
-    pub(crate) fn mapped(&self, page: u32) -> Option<&[AtomicU64]> {
+    pub(crate) fn mapped(&self, page: u32) -> Option<&[Word]> {
         if page >= self.backed.load(Acquire) {
             return None;
         }
@@ -101,7 +126,7 @@ impl Chunks {
 
     /// One word of the run of pages that starts at `page` and lies in one chunk, if it is mapped.
     #[inline]
-    pub(crate) fn mapped_word(&self, page: u32, word: usize) -> Option<&AtomicU64> {
+    pub(crate) fn mapped_word(&self, page: u32, word: usize) -> Option<&Word> {
         if page as usize + word / WORDS >= self.backed.load(Acquire) as usize {
             return None;
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::format::usage::{bytes, place, word};
+use crate::sys::Word;
 use crate::sys::sync::{AtomicBool, AtomicU64};
 
 /// What is kept of a segment: bytes of values and of tombstones that the index leads to, and of all records.
@@ -51,7 +52,7 @@ impl Live {
 
 impl Live {
     #[inline]
-    fn load(words: &[AtomicU64; WORDS]) -> Option<Live> {
+    fn load(words: &[Word; WORDS]) -> Option<Live> {
         let [puts, tombstones, _] = words;
         Some(Live {
             puts: bytes(puts.load(Acquire))?,
@@ -74,7 +75,7 @@ impl Usage {
 
     /// The segment's words; None when the file does not reach that far, or cannot be mapped: then nothing is known.
     #[inline]
-    fn words(&self, number: u64) -> Option<&[AtomicU64; WORDS]> {
+    fn words(&self, number: u64) -> Option<&[Word; WORDS]> {
         let (page, index) = place(number)?;
         let chunks = self.chunks.as_ref()?;
         let page = match chunks.mapped(page) {
@@ -82,6 +83,15 @@ impl Usage {
             None => chunks.page(page).inspect_err(|_| self.missed.store(true, Release)).ok()??,
         };
         page.get(index..)?.first_chunk()
+    }
+
+    /// The same, to be stored to.
+    #[inline]
+    fn words_to_store(&self, number: u64) -> Option<&[AtomicU64; WORDS]> {
+        let (page, index) = place(number)?;
+        let words = self.chunks.as_ref()?.page_to_store(page);
+        let words = words.inspect_err(|_| self.missed.store(true, Release)).ok()??;
+        words.get(index..)?.first_chunk()
     }
 
     /// Some words could not be mapped, so what was to be stored there may not have been.
@@ -113,7 +123,7 @@ impl Usage {
     /// Says how much of a segment the index leads to, or that nobody knows.
     #[inline]
     pub(crate) fn set_live(&self, number: u64, live: Option<Live>) {
-        if let Some(words) = self.words(number) {
+        if let Some(words) = self.words_to_store(number) {
             Live::store(live, words);
         }
     }
@@ -124,7 +134,7 @@ impl Usage {
     }
 
     pub(crate) fn set_used(&self, number: u64, used: Option<u64>) {
-        if let Some(words) = self.words(number) {
+        if let Some(words) = self.words_to_store(number) {
             words[2].store(word(used), Release);
         }
     }
@@ -132,20 +142,16 @@ impl Usage {
     /// The index leads to `more` of a segment.
     #[inline]
     pub(crate) fn add(&self, number: u64, more: Live) {
-        if let Some(words) = self.words(number)
-            && let Some(live) = Live::load(words)
-        {
-            Live::store(live.plus(more), words);
+        if let Some(live) = self.live(number) {
+            self.set_live(number, live.plus(more));
         }
     }
 
     /// The index leads to `less` of a segment. Less than nothing means that the count was wrong: it is unknown then.
     #[inline]
     pub(crate) fn sub(&self, number: u64, less: Live) {
-        if let Some(words) = self.words(number)
-            && let Some(live) = Live::load(words)
-        {
-            Live::store(live.minus(less), words);
+        if let Some(live) = self.live(number) {
+            self.set_live(number, live.minus(less));
         }
     }
 

@@ -75,7 +75,7 @@ impl Index {
         let birth = self.cells.sequence();
         let header = PageHeader { number, prefix, depth, next, birth }.encode();
         image.0[..header.len()].copy_from_slice(&header);
-        let words = self.page(number)?;
+        let words = self.page_to_store(number)?;
         // The page may be written anew under readers: who loads one of these words and then checks what led there (I7) must
         // see that it has changed, and all of the record that the word leads to.
         for (to, word) in words.iter().zip(image.0) {

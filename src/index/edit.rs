@@ -7,6 +7,7 @@ use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::Entry;
 use crate::format::hash::Hash;
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, Tags, line_word, position, start_line};
+use crate::sys::Word;
 use crate::sys::sync::AtomicU64;
 
 use super::Index;
@@ -21,6 +22,15 @@ pub(crate) struct Place {
     word: u32,
     entry: Entry,
     splits: u64,
+}
+
+/// A slot to be changed.
+pub(super) struct SlotWords<'a> {
+    /// Where it leads to now. This, and not `cur`, is to be loaded: the mapping for stores may have forgotten the page, and would come
+    /// upon it twice, to load and then to store.
+    now: &'a Word,
+    pub(super) cur: &'a AtomicU64,
+    prev: &'a AtomicU64,
 }
 
 /// The one writer's side of the index.
@@ -65,9 +75,14 @@ impl Editor {
     }
 
     /// The slot that `place` is.
-    pub(super) fn slot(index: &Index, place: Place) -> Result<(&AtomicU64, &AtomicU64)> {
-        let words = index.page(place.page)?;
-        Ok((&words[place.word as usize], &words[place.word as usize + 1]))
+    #[inline]
+    pub(super) fn slot(index: &Index, place: Place) -> Result<SlotWords<'_>> {
+        let found = index.chunks.find(place.page, 1)?.and_then(|(region, page)| {
+            let at = page + size_of::<u64>() * place.word as usize;
+            let [cur, prev] = region.words_to_store(at, 2)? else { return None };
+            Some(SlotWords { now: region.word(at)?, cur, prev })
+        });
+        found.ok_or_else(|| index.bad_page(place.page))
     }
 
     /// Finds the slot of a key: the first for whose position `is` gives something.
@@ -100,7 +115,7 @@ impl Editor {
             if planted(Bug::KeepTwin) {
                 break;
             }
-            Self::slot(index, place)?.0.store(DEAD, Release);
+            Self::slot(index, place)?.cur.store(DEAD, Release);
         }
         Ok(newest)
     }
@@ -152,9 +167,9 @@ impl Editor {
     ) -> Result<()> {
         debug_assert!(!self.stale(index, hash, place));
         let tags = Tags::of(hash);
-        let (cur, prev) = Self::slot(index, place)?;
+        let SlotWords { now, cur, prev } = Self::slot(index, place)?;
         // Both are released, not only `cur`: who still reads the page as what it was before must find out (I7).
-        if let Some(old) = position(cur.load(Relaxed), version)
+        if let Some(old) = position(now.load(Relaxed), version)
             && (old < durable || planted(Bug::PrevAlways))
             && !planted(Bug::PrevNever)
         {
@@ -176,7 +191,7 @@ impl Editor {
     ) -> Result<()> {
         debug_assert!(!self.stale(index, hash, place));
         let tags = Tags::of(hash);
-        let (cur, prev) = Self::slot(index, place)?;
+        let SlotWords { cur, prev, .. } = Self::slot(index, place)?;
         prev.store(tags.prev_word(0), Release);
         cur.store(tags.cur_word(version), Release);
         Ok(())
@@ -193,8 +208,8 @@ impl Editor {
         if self.stale(index, hash, place) {
             return Ok(false);
         }
-        let (cur, prev) = Self::slot(index, place)?;
-        if cur.load(Relaxed) != 0 {
+        let SlotWords { now, cur, prev } = Self::slot(index, place)?;
+        if now.load(Relaxed) != 0 {
             return Ok(false);
         }
         let tags = Tags::of(hash);
@@ -221,6 +236,7 @@ impl Editor {
             let entry = index.entry(hash)?;
             let words = index.page(entry.page())?;
             if let Some(word) = vacancy(words, hash, version) {
+                let words = index.page_to_store(entry.page())?;
                 let tags = Tags::of(hash);
                 words[word + 1].store(tags.prev_word(prev), Release);
                 reach(Point::SlotInserted);
@@ -233,7 +249,7 @@ impl Editor {
 }
 
 /// Word offset of the slot that a new key takes: the first that is empty, or that a power cut has left without a key.
-fn vacancy(words: &[AtomicU64], hash: Hash, reference: u64) -> Option<usize> {
+fn vacancy(words: &[Word], hash: Hash, reference: u64) -> Option<usize> {
     let mut line = start_line(hash.stored());
     for _ in 0..MAX_PROBE {
         let first = line_word(line);

@@ -30,6 +30,7 @@ use crate::format::PAGE;
 use crate::format::directory::{Cell, ENTRY, Entry, MAX_DEPTH};
 use crate::format::hash::Hash;
 use crate::format::page::{BIRTH_WORD, MAGIC_WORD, PREFIX_WORD, PageHeader, SHAPE_WORD};
+use crate::sys::Word;
 use crate::sys::sync::AtomicU64;
 
 /// The index of one store as one handle sees it.
@@ -45,7 +46,7 @@ fn directory_pages(depth: u32) -> u32 {
 }
 
 /// The header line of a page.
-pub(crate) fn header(words: &[AtomicU64]) -> Option<PageHeader> {
+pub(crate) fn header(words: &[Word]) -> Option<PageHeader> {
     let word = |at: usize| words[at].load(Relaxed);
     PageHeader::decode([word(MAGIC_WORD), word(PREFIX_WORD), word(SHAPE_WORD), word(BIRTH_WORD)])
 }
@@ -95,7 +96,7 @@ impl Index {
 
     /// The words of the directory that `cell` names; None when it names something impossible.
     #[inline]
-    fn directory(&self, cell: Cell) -> Result<Option<&[AtomicU64]>> {
+    fn directory(&self, cell: Cell) -> Result<Option<&[Word]>> {
         let depth = cell.depth();
         if depth > MAX_DEPTH {
             return Ok(None);
@@ -104,7 +105,7 @@ impl Index {
     }
 
     /// The directory as it is now, for the writer, whom nobody disturbs.
-    fn current(&self) -> Result<(Cell, &[AtomicU64])> {
+    fn current(&self) -> Result<(Cell, &[Word])> {
         let cell = self.cells.directory();
         let words = self.directory(cell)?.ok_or_else(|| self.bad_directory(cell))?;
         Ok((cell, words))
@@ -124,8 +125,21 @@ impl Index {
     }
 
     /// The words of a page that an entry names.
-    fn page(&self, page: u32) -> Result<&[AtomicU64]> {
+    fn page(&self, page: u32) -> Result<&[Word]> {
         self.chunks.page(page)?.ok_or_else(|| self.bad_page(page))
+    }
+
+    /// The words of a page that an entry names, to be stored to.
+    fn page_to_store(&self, page: u32) -> Result<&[AtomicU64]> {
+        self.chunks.page_to_store(page)?.ok_or_else(|| self.bad_page(page))
+    }
+
+    /// The words of the directory that `cell` names, to be stored to.
+    fn directory_to_store(&self, cell: Cell) -> Result<&[AtomicU64]> {
+        let depth = cell.depth();
+        let run = |depth| self.chunks.run_to_store(cell.page(), directory_pages(depth), 1 << depth);
+        let words = if depth > MAX_DEPTH { None } else { run(depth)? };
+        words.ok_or_else(|| self.bad_directory(cell))
     }
 
     #[cold]

@@ -10,8 +10,9 @@ use crate::format::page::{
     LINE, LINE_SLOTS, LINES, SHAPE_WORD, Tags, line_word, position, start_line,
 };
 use crate::format::{PAGE, PAGE_BYTES};
+use crate::sys::Word;
 use crate::sys::prefetch;
-use crate::sys::sync::{AtomicU64, fence};
+use crate::sys::sync::fence;
 
 use super::Index;
 use super::build::MAX_PROBE;
@@ -54,7 +55,7 @@ pub(crate) enum First {
 /// Returns what `visit` returned, or None at the first line with an empty slot or after all lines.
 #[inline]
 pub(super) fn slots<T>(
-    words: &[AtomicU64],
+    words: &[Word],
     hash: Hash,
     reference: u64,
     mut visit: impl FnMut(usize, u64) -> Option<T>,
@@ -88,7 +89,7 @@ pub(super) fn slots<T>(
 /// Without a branch: which slot matches cannot be predicted, and a wrong guess would throw away the loads of the lookups
 /// that follow.
 #[inline]
-fn scan_line(words: &[AtomicU64], tags: Tags) -> (u32, u32) {
+fn scan_line(words: &[Word], tags: Tags) -> (u32, u32) {
     let mut matching = 0;
     let mut empty = 0;
     for slot in 0..LINE_SLOTS {
@@ -101,7 +102,7 @@ fn scan_line(words: &[AtomicU64], tags: Tags) -> (u32, u32) {
 
 /// The page after this one in its chain.
 #[inline]
-pub(super) fn next(words: &[AtomicU64]) -> u32 {
+pub(super) fn next(words: &[Word]) -> u32 {
     (words[SHAPE_WORD].load(Relaxed) >> 32) as u32
 }
 
@@ -163,7 +164,7 @@ impl Index {
     }
 
     #[inline]
-    fn entry_word(&self, probe: &Probe) -> Option<&AtomicU64> {
+    fn entry_word(&self, probe: &Probe) -> Option<&Word> {
         // A depth that is too large leads out of the region, and to None.
         #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
         let index = probe.hash.prefix(probe.cell.depth() & 63) as usize;
@@ -265,10 +266,7 @@ impl Index {
 
     /// The pages that an entry leads to: one, or a chain of them.
     #[inline]
-    pub(crate) fn chain(
-        &self,
-        entry: Entry,
-    ) -> impl Iterator<Item = Result<(u32, &[AtomicU64])>> + '_ {
+    pub(crate) fn chain(&self, entry: Entry) -> impl Iterator<Item = Result<(u32, &[Word])>> + '_ {
         let mut ahead = Some(entry.page());
         let mut steps = 0;
         std::iter::from_fn(move || {

@@ -24,7 +24,7 @@ impl Index {
         let directory = self.allocate_run(&mut editor.allocator, 1)?;
         let (page, _) = self.build(&mut editor.allocator, [], 0, 0, 0)?;
         let cell = Cell(0).next(directory, 0);
-        let words = self.directory(cell)?.ok_or_else(|| self.bad_directory(cell))?;
+        let words = self.directory_to_store(cell)?;
         words[0].store(Entry::new(page, 0, false).0, Relaxed);
         self.cells.set_directory(cell);
         self.cells.set_pages(1);
@@ -45,7 +45,7 @@ impl Index {
         let pages = directory_pages(captured.depth);
         let page = self.allocate_run(&mut unused.allocator, pages)?;
         let cell = self.cells.directory().next(page, captured.depth);
-        let words = self.directory(cell)?.ok_or_else(|| self.bad_directory(cell))?;
+        let words = self.directory_to_store(cell)?;
         for (to, entry) in words.iter().zip(&captured.entries) {
             to.store(*entry, Relaxed);
         }
@@ -75,7 +75,7 @@ impl Index {
                 if !right {
                     return Err(self.bad_page(number));
                 }
-                if settle_page(page, end) {
+                if settle_page(self.page_to_store(number)?, end) {
                     lost(number);
                 }
                 reach(Point::SettlePage);

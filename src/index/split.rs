@@ -7,7 +7,7 @@ use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::{Entry, MAX_DEPTH};
 use crate::format::hash::{Hash, STORED_BITS};
 use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, stored};
-use crate::sys::sync::AtomicU64;
+use crate::sys::Word;
 
 use super::Index;
 use super::build::Slot;
@@ -19,7 +19,7 @@ const SPARSE: u64 = 8;
 const SMALL: u64 = 64;
 
 /// The slots of one page that are some key's.
-pub(super) fn used(words: &[AtomicU64]) -> impl Iterator<Item = Slot> + '_ {
+pub(super) fn used(words: &[Word]) -> impl Iterator<Item = Slot> + '_ {
     (0..LINES)
         .flat_map(|line| {
             let first = line_word(line);
@@ -123,7 +123,8 @@ impl Index {
     }
 
     pub(super) fn lead_to(&self, prefix: u64, bits: u32, entry: Entry) -> Result<()> {
-        let (cell, words) = self.current()?;
+        let (cell, _) = self.current()?;
+        let words = self.directory_to_store(cell)?;
         for word in &words[span(prefix, bits, cell.depth())] {
             let old = Entry(word.load(Relaxed));
             word.store(entry.after(old).0, Release);

@@ -8,7 +8,7 @@ use crate::format::directory::{CHAINED, Cell, ENTRY, Entry};
 use crate::format::hash::Hash;
 use crate::format::meta::cell;
 use crate::format::page::PageHeader;
-use crate::sys::sync::AtomicU64;
+use crate::sys::Word;
 
 use super::allocate::Captured;
 use super::split::span;
@@ -93,7 +93,7 @@ impl Index {
 
     /// The pages of a split that was announced and not ended, if it can be one: what leads to either half leads to the page
     /// that splits or to the half itself.
-    pub(super) fn announced(&self, at: Cell, words: &[AtomicU64]) -> Result<Option<Halves>> {
+    pub(super) fn announced(&self, at: Cell, words: &[Word]) -> Result<Option<Halves>> {
         let Some((from, zero, one)) = self.cells.split() else { return Ok(None) };
         let bad = || {
             let found = format!("pages {from}, {zero} and {one}");
@@ -132,7 +132,7 @@ impl Index {
     fn replaces(
         &self,
         at: Cell,
-        words: &[AtomicU64],
+        words: &[Word],
         from: u32,
         page: u32,
         to: &PageHeader,

@@ -8,7 +8,7 @@ use crate::faults::{Point, reach};
 use crate::format::directory::{Cell, Entry};
 use crate::format::hash::Hash;
 use crate::format::page::{DEAD, LINE_SLOTS, LINES};
-use crate::sys::sync::AtomicU64;
+use crate::sys::Word;
 
 use super::build::Slot;
 use super::edit::Editor;
@@ -38,7 +38,7 @@ impl Tidied {
     }
 
     /// The entry to go on from, of the directory as it is now; None at the end.
-    fn here(&mut self, cell: Cell, words: &[AtomicU64]) -> Option<(usize, Entry)> {
+    fn here(&mut self, cell: Cell, words: &[Word]) -> Option<(usize, Entry)> {
         let (at, depth) = self.next?;
         let at = scaled(at, depth, cell.depth());
         let Some(word) = words.get(at) else {
@@ -61,8 +61,7 @@ impl Editor {
     ) -> Result<bool> {
         let found = self.locate(index, hash, reference, |at| Ok((at == version).then_some(())))?;
         let Some((place, ())) = found else { return Ok(false) };
-        let (cur, _) = Self::slot(index, place)?;
-        cur.store(DEAD, Release);
+        Self::slot(index, place)?.cur.store(DEAD, Release);
         Ok(true)
     }
 
@@ -164,7 +163,7 @@ impl Editor {
     pub(crate) fn halve(&mut self, index: &Index) -> Result<bool> {
         let (old, from) = index.current()?;
         let depth = old.depth();
-        let all = |word: &AtomicU64| Entry(word.load(Relaxed)).depth() < depth;
+        let all = |word: &Word| Entry(word.load(Relaxed)).depth() < depth;
         if depth == 0 || !from.iter().step_by(2).all(all) {
             return Ok(false);
         }
@@ -181,7 +180,7 @@ impl Editor {
     fn move_directory_to(&mut self, index: &Index, page: u32, depth: u32) -> Result<()> {
         let (old, from) = index.current()?;
         let new = old.next(page, depth);
-        let to = index.directory(new)?.ok_or_else(|| index.bad_directory(new))?;
+        let to = index.directory_to_store(new)?;
         for (i, entry) in to.iter().enumerate() {
             entry.store(from[scaled(i, depth, old.depth())].load(Relaxed), Relaxed);
         }

@@ -103,7 +103,8 @@ mod tests {
             let hash = Hash((keys as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
             editor.insert(&index, hash, 4096 + 64 * keys as u64).expect("space");
         }
-        let (_, words) = index.current().expect("sound");
+        let (cell, _) = index.current().expect("sound");
+        let words = index.directory_to_store(cell).expect("sound");
         let [zero, one] = words else { panic!("{} entries", words.len()) };
         assert_ne!(zero.load(Relaxed), one.load(Relaxed));
         one.store(old.0, Relaxed);

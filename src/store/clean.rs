@@ -31,7 +31,7 @@ pub(super) fn bytes(meta: &Region) -> [u8; Clean::BYTES] {
 
 /// Puts `bytes` where the clean record goes, word by word, since readers may look at any time.
 pub(super) fn store(meta: &Region, bytes: &[u8; Clean::BYTES]) {
-    let words = meta.words(OFFSET, WORDS).expect("the clean record lies within meta");
+    let words = meta.words_to_store(OFFSET, WORDS).expect("the clean record lies within meta");
     for (at, word) in words.iter().enumerate() {
         word.store(u64_at(bytes, 8 * at), std::sync::atomic::Ordering::Relaxed);
     }

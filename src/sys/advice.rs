@@ -12,6 +12,11 @@ use memmap2::{Advice, MmapRaw, UncheckedAdvice};
 pub(super) fn singly(map: &MmapRaw, offset: usize) {
     let len = map.len() - offset;
     let _ = map.advise_range(Advice::Random, offset, len);
+    forget(map, offset, len);
+}
+
+/// Has the page table forget a range, all at once.
+pub(super) fn forget(map: &MmapRaw, offset: usize, len: usize) {
     // SAFETY: the mapping is shared, so the bytes stay what they are in the file, which the next access maps again: no
     // published byte changes (U2), and what a store has put there is kept (U3).
     let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
@@ -25,6 +30,17 @@ pub(super) fn together(map: &MmapRaw) {
 /// Has the first pages, of `len` bytes, come one at a time from now on; those that are there stay.
 pub(super) fn scattered(map: &MmapRaw, len: usize) {
     let _ = map.advise_range(Advice::Random, 0, len);
+}
+
+/// Has the page table know every page of a range; false if it cannot.
+pub(super) fn present(map: &MmapRaw, offset: usize, len: usize) -> bool {
+    #[cfg(target_os = "linux")]
+    return map.advise_range(Advice::PopulateRead, offset, len).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (map, offset, len);
+        false
+    }
 }
 
 /// Has a range read in large pieces, without waiting for it.

@@ -17,7 +17,7 @@ impl ForkGuard {
     /// A guard of the present process.
     pub(crate) fn new() -> io::Result<ForkGuard> {
         let guard = ForkGuard { page: wiped_on_fork()?, process: process_id() };
-        if let Some(word) = guard.page.as_ref().and_then(|page| page.word(0)) {
+        if let Some(word) = guard.page.as_ref().and_then(|page| page.word_to_store(0)) {
             word.store(1, Ordering::Relaxed);
         }
         Ok(guard)
@@ -40,13 +40,13 @@ fn wiped_on_fork() -> io::Result<Option<Region>> {
     use rustix::io::Errno;
     use rustix::mm::{Advice, madvise};
 
-    use crate::sys::real::Mapping;
+    use crate::sys::mapping::Mapping;
     use crate::sys::{Access, PAGE};
 
     let page = MmapRaw::from(MmapOptions::new().len(PAGE).map_anon()?);
     // SAFETY: the range is exactly the mapping just made, which nobody else knows; wiping happens in children only.
     match unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork) } {
-        Ok(()) => Ok(Some(Region::new(Box::new(Mapping::new(page, false)), Access::Write))),
+        Ok(()) => Ok(Some(Region::new(Box::new(Mapping::of_memory(page, false)), Access::Write))),
         // Kernels before 4.14 and some sandboxes.
         Err(Errno::INVAL | Errno::NOSYS) => Ok(None),
         Err(error) => Err(error.into()),

@@ -19,6 +19,8 @@ mod futex;
 mod guard;
 #[cfg(not(all(test, loom)))]
 mod life;
+#[cfg(not(all(test, loom)))]
+mod mapping;
 mod mark;
 #[cfg(any(loom, test, feature = "sim"))]
 mod marks;
@@ -41,6 +43,7 @@ pub(crate) mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod unfinished;
+mod word;
 
 use std::fmt::Debug;
 use std::io;
@@ -62,6 +65,7 @@ pub(crate) use real::open_real;
 #[cfg(not(all(test, loom)))]
 pub(crate) use region::{Region, prefetch};
 pub(crate) use unfinished::Unfinished;
+pub(crate) use word::Word;
 
 /// The unit in which a file is mapped, synced and torn.
 pub(crate) const PAGE: usize = 4096;

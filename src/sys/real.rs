@@ -9,16 +9,13 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
-use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::guard::Watch;
+use super::mapping::Mapping;
 use super::mode::FileMode;
-use super::region::Backing;
 use super::{
     Access, Disk, File, Futex, LockKind, Mark, PAGE, Region, advice, futex, life, mark, memory,
     random_u64, reserve,
@@ -221,18 +218,7 @@ impl File for RealFile {
                 "a mapping must start at a page",
             ));
         }
-        let mut options = MmapOptions::new();
-        options.offset(offset).len(len);
-        let map = match access {
-            Access::Read => options.map_raw_read_only(&self.file),
-            Access::Write => options.map_raw(&self.file),
-        }?;
-        let page_by_page = access == Access::Write && life::copies_on_write(&self.file);
-        let mut mapping = Mapping::new(map, page_by_page);
-        if self.guard {
-            mapping.watch =
-                Some(Watch::new(mapping.map.as_mut_ptr().expose_provenance(), len, access)?);
-        }
+        let mapping = Mapping::of_file(&self.file, offset, len, access, self.guard)?;
         Ok(Region::new(Box::new(mapping), access))
     }
 
@@ -312,67 +298,6 @@ impl File for RealFile {
 
     fn mount(&self) -> io::Result<u64> {
         Ok(life::mount(&self.file))
-    }
-}
-
-/// A mapping made by the kernel.
-pub(super) struct Mapping {
-    /// Declared first, so that it goes before the range is unmapped.
-    watch: Option<Watch>,
-    map: MmapRaw,
-    /// On a full btrfs, the fault that makes one page writable has the others written back, which protects them again. A
-    /// store that needs two at once would fault for ever.
-    page_by_page: bool,
-}
-
-impl Mapping {
-    pub(super) fn new(map: MmapRaw, page_by_page: bool) -> Mapping {
-        Mapping { watch: None, map, page_by_page }
-    }
-}
-
-// SAFETY: the kernel placed the mapping at a page and keeps it there until the `MmapRaw` is dropped; it is readable,
-// and writable when it was mapped so (`RealFile::map` gives the region the same access); any thread may use it; and
-// no Rust reference into it exists but those that the region hands out. U4 keeps everyone off what lies beyond the
-// end of the file.
-unsafe impl Backing for Mapping {
-    fn memory(&self) -> NonNull<[u8]> {
-        // A mapping is never at address 0; were it so, an empty region is the harmless answer.
-        let start = NonNull::new(self.map.as_mut_ptr());
-        let len = if start.is_some() { self.map.len() } else { 0 };
-        NonNull::slice_from_raw_parts(start.unwrap_or(NonNull::<u128>::dangling().cast()), len)
-    }
-
-    fn page_by_page(&self) -> bool {
-        self.page_by_page
-    }
-
-    fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
-        self.map.flush_range(offset, len)
-    }
-
-    fn singly(&self, offset: usize) {
-        advice::singly(&self.map, offset);
-    }
-
-    fn together(&self) {
-        advice::together(&self.map);
-    }
-
-    fn scattered(&self, len: usize) {
-        advice::scattered(&self.map, len);
-    }
-
-    fn will_need(&self, offset: usize, len: usize) {
-        advice::will_need(&self.map, offset, len);
-    }
-
-    fn dirty(&self, offset: usize, len: usize) {
-        advice::dirty(&self.map, offset, len);
-    }
-
-    fn is_lost(&self) -> bool {
-        self.watch.as_ref().is_some_and(Watch::is_lost)
     }
 }
 

@@ -8,7 +8,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use super::{Access, PAGE};
+use bytemuck::TransparentWrapper;
+
+use super::{Access, PAGE, Word};
 
 /// The least alignment of a region's first byte: a value in the log is aligned to 16 bytes.
 const ALIGNMENT: usize = 16;
@@ -18,13 +20,18 @@ const WORD: usize = size_of::<AtomicU64>();
 ///
 /// # Safety
 ///
-/// The memory given by `memory` is aligned to 16 bytes, initialised, readable (and writable if the region made of it
-/// is) at the same address until the backing is dropped, may be used from any thread, and is reached by nobody
-/// through a Rust reference except as U2 and U3 allow. Ranges beyond the end of a mapped file are exempt: U4 keeps
+/// The memory given by `memory` is aligned to 16 bytes, initialised, readable at the same address until the backing is dropped,
+/// may be used from any thread, and is reached by nobody through a Rust reference except as U2 and U3 allow. That given by
+/// `stores` is the same bytes, as long, and all of this holds for it; it is writable if the region made of it is. Ranges beyond the end of a mapped file are exempt: U4 keeps
 /// everyone off them.
 pub(super) unsafe trait Backing: Send + Sync {
     /// Where the bytes are.
     fn memory(&self) -> NonNull<[u8]>;
+
+    /// Where stores go: the same bytes, perhaps at another address.
+    fn stores(&self) -> NonNull<[u8]> {
+        self.memory()
+    }
 
     /// Makes a non-empty range, which starts at a page and lies within the memory, durable.
     fn sync(&self, offset: usize, len: usize) -> io::Result<()>;
@@ -65,6 +72,8 @@ pub(super) unsafe trait Backing: Send + Sync {
 /// A view of a range of one file. Dropping it unmaps; the borrow checker keeps it alive as long as its slices (U1).
 pub(crate) struct Region {
     start: NonNull<u8>,
+    /// Where stores go: the same bytes.
+    stores: NonNull<u8>,
     len: usize,
     /// How many whole words there are.
     words: usize,
@@ -90,8 +99,10 @@ impl Region {
             "a region starts at a multiple of {ALIGNMENT}"
         );
         let len = memory.len();
+        let stores = backing.stores().cast::<u8>();
         Region {
             start,
+            stores,
             len,
             words: len / WORD,
             writable: if access == Access::Write { len } else { 0 },
@@ -107,20 +118,9 @@ impl Region {
     }
 
     /// The word at a byte offset, unless that is not a multiple of eight or out of range.
-    ///
-    /// Through a region that is mapped to read, the word may only be loaded.
     #[inline]
-    pub(crate) fn word(&self, offset: usize) -> Option<&AtomicU64> {
-        // Rotated, a misaligned offset is larger than any count of words: one comparison checks both.
-        let index = offset.rotate_right(WORD.trailing_zeros());
-        if index >= self.words {
-            return None;
-        }
-        // SAFETY: index < words, so the word lies within the memory, which U1 keeps in place.
-        let at = unsafe { self.start.cast::<AtomicU64>().add(index) };
-        // SAFETY: in range, aligned (the start is, and it is a whole number of words away), initialised (U5 covers
-        // what it means), and changed only through atomics while it is shared (U3).
-        Some(unsafe { at.as_ref() })
+    pub(crate) fn word(&self, offset: usize) -> Option<&Word> {
+        self.atomic(self.start, self.words, offset).map(Word::wrap_ref)
     }
 
     /// The half word at a byte offset, unless that is not a multiple of four or out of range.
@@ -131,7 +131,7 @@ impl Region {
             return None;
         }
         // SAFETY: offset is before the end of the last whole word, so the half lies within the memory, which U1 keeps in place.
-        let at = unsafe { self.start.add(offset).cast::<AtomicU32>() };
+        let at = unsafe { self.stores.add(offset).cast::<AtomicU32>() };
         // SAFETY: in range, aligned (the start is, and so is the offset), initialised (U5 covers what it means), and changed
         // only through atomics of this size while it is shared (U3).
         Some(unsafe { at.as_ref() })
@@ -139,15 +139,57 @@ impl Region {
 
     /// `count` words from a byte offset, unless that is not a multiple of eight or they are out of range.
     #[inline]
-    pub(crate) fn words(&self, offset: usize, count: usize) -> Option<&[AtomicU64]> {
+    pub(crate) fn words(&self, offset: usize, count: usize) -> Option<&[Word]> {
+        self.atomics(self.start, self.words, offset, count).map(Word::wrap_slice)
+    }
+
+    /// The same words, to be stored to; None also if the region was mapped to read.
+    ///
+    /// They may be at another address, but are the same memory: a store is what the next load finds, whichever way it goes.
+    #[inline]
+    pub(crate) fn words_to_store(&self, offset: usize, count: usize) -> Option<&[AtomicU64]> {
+        self.atomics(self.stores, self.writable / WORD, offset, count)
+    }
+
+    /// The word at a byte offset, to be stored to.
+    #[inline]
+    pub(crate) fn word_to_store(&self, offset: usize) -> Option<&AtomicU64> {
+        self.atomic(self.stores, self.writable / WORD, offset)
+    }
+
+    /// The word at a byte offset of the memory at `start`, which is this region's, for loads or for stores, and has `words` of
+    /// them.
+    #[inline]
+    fn atomic(&self, start: NonNull<u8>, words: usize, offset: usize) -> Option<&AtomicU64> {
+        // Rotated, a misaligned offset is larger than any count of words: one comparison checks both.
         let index = offset.rotate_right(WORD.trailing_zeros());
-        if index > self.words || count > self.words - index {
+        if index >= words {
+            return None;
+        }
+        // SAFETY: index < words, so the word lies within the memory, which U1 keeps in place.
+        let at = unsafe { start.cast::<AtomicU64>().add(index) };
+        // SAFETY: in range, aligned (the start is, and it is a whole number of words away), initialised (U5 covers
+        // what it means), and changed only through atomics while it is shared (U3).
+        Some(unsafe { at.as_ref() })
+    }
+
+    /// `count` words from a byte offset of such memory.
+    #[inline]
+    fn atomics(
+        &self,
+        start: NonNull<u8>,
+        words: usize,
+        offset: usize,
+        count: usize,
+    ) -> Option<&[AtomicU64]> {
+        let index = offset.rotate_right(WORD.trailing_zeros());
+        if index > words || count > words - index {
             return None;
         }
         // SAFETY: index <= words, so the address is within the memory or one past its end; U1 keeps it in place.
-        let at = unsafe { self.start.cast::<AtomicU64>().add(index) };
-        // SAFETY: index + count <= words, aligned as in `word`, changed only through atomics (U3), mapped as long
-        // as the borrow of the region (U1).
+        let at = unsafe { start.cast::<AtomicU64>().add(index) };
+        // SAFETY: index + count <= words, aligned (the start is, and it is a whole number of words away), initialised (U5 covers
+        // what it means), changed only through atomics (U3), mapped as long as the borrow of the region (U1).
         Some(unsafe { NonNull::slice_from_raw_parts(at, count).as_ref() })
     }
 
@@ -226,7 +268,7 @@ impl Region {
             self.writable
         );
         // SAFETY: offset <= writable <= len of the region, so the address is in the memory or one past its end (U1).
-        unsafe { self.start.add(offset) }
+        unsafe { self.stores.add(offset) }
     }
 
     /// A page of a guarded mapping could not be had, and zeros are in its place. Covers what was read before the call.
@@ -257,7 +299,7 @@ impl Region {
     pub(crate) fn redirty(&self, offset: usize, len: usize) {
         let end = offset.saturating_add(len).min(self.len);
         for page in (offset - offset % PAGE..end).step_by(PAGE) {
-            if let Some(word) = self.word(page) {
+            if let Some(word) = self.word_to_store(page) {
                 let value = word.load(Relaxed);
                 let _ = word.compare_exchange(value, value, Relaxed, Relaxed);
                 self.backing.stored(page);
@@ -348,8 +390,8 @@ fn pages(offset: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// Asks the processor to fetch the line that `word` is in.
 #[inline]
-pub(crate) fn prefetch(word: &AtomicU64) {
-    fetch(word.as_ptr().cast());
+pub(crate) fn prefetch(word: &Word) {
+    fetch(std::ptr::from_ref(word).cast());
 }
 
 #[inline]

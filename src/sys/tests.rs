@@ -111,7 +111,7 @@ fn maps_reads_and_writes_see_the_same_bytes() {
         let part = other.map(2 * SIZE, 2 * PAGE, Access::Read).expect("map a part");
         assert_eq!(beyond.bytes(3 * PAGE - 3, 7), Some(&b"written"[..]));
         assert_eq!(part.bytes(PAGE - 3, 7), Some(&b"written"[..]));
-        beyond.word(3 * PAGE + 8).expect("a word").store(42, Relaxed);
+        beyond.word_to_store(3 * PAGE + 8).expect("a word").store(42, Relaxed);
         assert_eq!(part.word(PAGE + 8).expect("a word").load(Relaxed), 42);
         assert_eq!(bytes_of(&*other, 3 * SIZE + 8, 8), 42_u64.to_ne_bytes());
         beyond.sync(2 * PAGE + 17, 2 * PAGE).expect("sync");
@@ -155,6 +155,49 @@ fn a_region_writes_where_it_is_told() {
         assert_eq!(bytes_of(file, 16, 32), expected);
         assert_eq!((bytes_of(file, 15, 1), bytes_of(file, 48, 1)), (vec![0], vec![0]));
     });
+}
+
+/// Kilobytes of the mapping at an address that its page table knows.
+fn known(address: *const u8) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").expect("a kernel that tells");
+    let mut lines =
+        maps.lines().skip_while(|line| !line.starts_with(&format!("{:x}-", address.addr())));
+    let line = lines.find(|line| line.starts_with("Rss:")).expect("such a mapping");
+    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse().ok()).expect("a number")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+#[cfg_attr(miri, ignore = "maps memory")]
+#[cfg_attr(one_mapping, ignore = "there are not two")]
+fn what_is_synced_is_known_to_who_reads_and_forgotten_for_stores() {
+    const LEN: usize = 20 << 20;
+    let dir = tempfile::tempdir().expect("directory");
+    let file = open_real(dir.path(), false).create("file", LEN as u64).expect("a file");
+    let region = file.map(0, LEN, Access::Write).expect("map");
+    let word = |page: usize| region.word(page * PAGE).expect("in range").load(Relaxed);
+    let store = |value| {
+        for page in 0..LEN / PAGE {
+            region
+                .word_to_store(page * PAGE)
+                .expect("in range")
+                .store(value + page as u64, Relaxed);
+        }
+    };
+    let reads = region.bytes(0, 1).expect("in range").as_ptr();
+    let stores: *const u8 = region.word_to_store(0).expect("in range").as_ptr().cast();
+    store(1);
+    assert_eq!((known(reads), known(stores)), (0, LEN as u64 / 1024));
+    region.sync(0, LEN).expect("sync");
+    assert_eq!((known(reads), known(stores)), (LEN as u64 / 1024, 0));
+    assert!((0..LEN / PAGE).all(|page| word(page) == 1 + page as u64));
+    store(7);
+    assert!((0..LEN / PAGE).all(|page| word(page) == 7 + page as u64));
+    region.sync(PAGE, PAGE).expect("sync");
+    assert_eq!(known(stores), LEN as u64 / 1024, "a little is synced as it is");
+    region.scattered(LEN);
+    region.sync(0, LEN).expect("sync");
+    assert_eq!(known(stores), LEN as u64 / 1024, "so is a file that memory does not hold");
 }
 
 #[test]
@@ -323,7 +366,7 @@ fn random_numbers_differ() {
 #[cfg_attr(miri, ignore = "maps memory")]
 fn what_is_lent_of_a_mapping_that_copies_on_write_comes_there_page_by_page() {
     let anonymous = memmap2::MmapOptions::new().len(3 * PAGE).map_anon().expect("memory");
-    let mapping = super::real::Mapping::new(memmap2::MmapRaw::from(anonymous), true);
+    let mapping = super::mapping::Mapping::of_memory(memmap2::MmapRaw::from(anonymous), true);
     let region = Region::new(Box::new(mapping), Access::Write);
     let (offset, len) = (PAGE - 24, PAGE + 48);
     let word = |offset| region.word(offset).expect("aligned").load(Relaxed);

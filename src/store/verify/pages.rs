@@ -9,7 +9,7 @@ use crate::format::page::{DEAD, LINE, PageHeader, position, stored};
 use crate::format::{PAGE, index};
 use crate::index::{Captured, Leaf, all_slots, header};
 use crate::log::Record;
-use crate::sys::sync::AtomicU64;
+use crate::sys::Word;
 
 use super::{Fallback, Findings, Scope};
 
@@ -32,7 +32,7 @@ impl Pages {
 /// A page, and the leaf of the directory that it was reached by.
 struct Visit<'a> {
     number: u32,
-    words: &'a [AtomicU64],
+    words: &'a [Word],
     leaf: Leaf,
     /// Where the word that leads here is.
     from: u64,

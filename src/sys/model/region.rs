@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::super::{Access, PAGE};
+use bytemuck::TransparentWrapper;
+
+use super::super::{Access, PAGE, Word};
 use super::disk::Inode;
 use super::word::AtomicU64;
 
@@ -26,11 +28,23 @@ impl Region {
         self.len
     }
 
-    pub(crate) fn word(&self, offset: usize) -> Option<&AtomicU64> {
-        self.words(offset, 1).map(|words| &words[0])
+    pub(crate) fn word(&self, offset: usize) -> Option<&Word> {
+        self.words(offset, 1)?.first()
     }
 
-    pub(crate) fn words(&self, offset: usize, count: usize) -> Option<&[AtomicU64]> {
+    pub(crate) fn words(&self, offset: usize, count: usize) -> Option<&[Word]> {
+        self.atomics(offset, count).map(Word::wrap_slice)
+    }
+
+    pub(crate) fn word_to_store(&self, offset: usize) -> Option<&AtomicU64> {
+        self.words_to_store(offset, 1)?.first()
+    }
+
+    pub(crate) fn words_to_store(&self, offset: usize, count: usize) -> Option<&[AtomicU64]> {
+        self.atomics(offset, count).filter(|_| self.access == Access::Write)
+    }
+
+    fn atomics(&self, offset: usize, count: usize) -> Option<&[AtomicU64]> {
         let end = offset.checked_add(count.checked_mul(8)?)?;
         if !offset.is_multiple_of(8) || end > self.len {
             return None;
@@ -101,4 +115,4 @@ pub(crate) fn losses() -> u64 {
 }
 
 /// The model has no caches to fill.
-pub(crate) fn prefetch(_word: &AtomicU64) {}
+pub(crate) fn prefetch(_word: &Word) {}

@@ -1,0 +1,167 @@
+//! A range of a file, mapped by the kernel to be read, and a second time for stores if it may be written.
+//!
+//! Before the kernel writes a page to the disk it takes the right to store there out of every page table, and interrupts each
+//! processor that runs this process, page by page. Where a page is mapped only to be read there is nothing to take, and the mapping
+//! for stores can forget thousands of pages at once. A load of 5 million keys beside checkpoints takes two thirds of the processor
+//! time that it takes with one mapping for both.
+
+use std::fs::File;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::guard::Watch;
+use super::region::Backing;
+use super::{Access, advice, life};
+
+/// Bytes of which a sync first has the mapping for stores forget the pages: what is less has few.
+const MANY: usize = 128 << 10;
+/// Bytes that are forgotten and synced at once: of more, a writer that goes on would have many mapped again by the time they are
+/// written.
+const AT_ONCE: usize = 16 << 20;
+
+/// A range of a file in the address space.
+struct Window {
+    /// Declared first, so that it goes before the range is unmapped.
+    watch: Option<Watch>,
+    map: MmapRaw,
+}
+
+impl Window {
+    fn new(file: &File, offset: u64, len: usize, access: Access, guard: bool) -> io::Result<Self> {
+        let mut options = MmapOptions::new();
+        options.offset(offset).len(len);
+        let map = match access {
+            Access::Read => options.map_raw_read_only(file),
+            Access::Write => options.map_raw(file),
+        }?;
+        let address = map.as_mut_ptr().expose_provenance();
+        let watch = guard.then(|| Watch::new(address, len, access)).transpose()?;
+        Ok(Window { watch, map })
+    }
+
+    fn memory(&self) -> NonNull<[u8]> {
+        // A mapping is never at address 0; were it so, an empty region is the harmless answer.
+        let start = NonNull::new(self.map.as_mut_ptr());
+        let len = if start.is_some() { self.map.len() } else { 0 };
+        NonNull::slice_from_raw_parts(start.unwrap_or(NonNull::<u128>::dangling().cast()), len)
+    }
+}
+
+/// Memory that the kernel has mapped.
+pub(super) struct Mapping {
+    reads: Window,
+    /// The same bytes, to be stored to; None if they may not be, or if one mapping is for both.
+    stores: Option<Window>,
+    /// Pages that are not in memory come by themselves: there may be many of them.
+    scattered: AtomicBool,
+    /// On a full btrfs, the fault that makes one page writable has the others written back, which protects them again. A
+    /// store that needs two at once would fault for ever.
+    page_by_page: bool,
+}
+
+impl Mapping {
+    /// Maps a range of a file.
+    pub(super) fn of_file(
+        file: &File,
+        offset: u64,
+        len: usize,
+        access: Access,
+        guard: bool,
+    ) -> io::Result<Mapping> {
+        let window = |access| Window::new(file, offset, len, access, guard);
+        let is_write = access == Access::Write;
+        // ThreadSanitizer takes two addresses for two memories.
+        let (first, second) =
+            if cfg!(one_mapping) { (access, false) } else { (Access::Read, is_write) };
+        Ok(Mapping {
+            reads: window(first)?,
+            stores: second.then(|| window(Access::Write)).transpose()?,
+            scattered: AtomicBool::new(false),
+            page_by_page: is_write && life::copies_on_write(file),
+        })
+    }
+
+    /// One mapping for both, of memory that no file is behind.
+    pub(super) fn of_memory(map: MmapRaw, page_by_page: bool) -> Mapping {
+        let reads = Window { watch: None, map };
+        let scattered = AtomicBool::new(false);
+        Mapping { reads, stores: None, scattered, page_by_page }
+    }
+
+    /// What is stored through and synced.
+    fn dirty_side(&self) -> &MmapRaw {
+        &self.stores.as_ref().unwrap_or(&self.reads).map
+    }
+
+    fn windows(&self) -> impl Iterator<Item = &Window> {
+        [&self.reads].into_iter().chain(&self.stores)
+    }
+
+    /// Has the mapping for stores forget a range. What the kernel then cannot write it may throw out, and that can be read only as
+    /// long as it is mapped (ext4 does so): so it is mapped to be read first, and nothing is forgotten if that fails.
+    fn forget(&self, offset: usize, len: usize) {
+        let Some(stores) = &self.stores else { return };
+        if len >= MANY
+            && !self.scattered.load(Relaxed)
+            && advice::present(&self.reads.map, offset, len)
+        {
+            advice::forget(&stores.map, offset, len);
+        }
+    }
+}
+
+// SAFETY: the kernel placed the mappings at pages and keeps them there until the `MmapRaw`s are dropped; both are of the same
+// range, so as long, the one is readable, and the other writable when it was mapped so (`RealFile::map` gives the region the
+// same access); any thread may use them; and no Rust reference into them exists but those that the region hands out. U4 keeps
+// everyone off what lies beyond the end of the file.
+unsafe impl Backing for Mapping {
+    fn memory(&self) -> NonNull<[u8]> {
+        self.reads.memory()
+    }
+
+    fn stores(&self) -> NonNull<[u8]> {
+        self.stores.as_ref().unwrap_or(&self.reads).memory()
+    }
+
+    fn page_by_page(&self) -> bool {
+        self.page_by_page
+    }
+
+    fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
+        for at in (offset..offset + len).step_by(AT_ONCE) {
+            let len = AT_ONCE.min(offset + len - at);
+            self.forget(at, len);
+            self.dirty_side().flush_range(at, len)?;
+        }
+        Ok(())
+    }
+
+    fn singly(&self, offset: usize) {
+        self.windows().for_each(|window| advice::singly(&window.map, offset));
+    }
+
+    fn together(&self) {
+        self.windows().for_each(|window| advice::together(&window.map));
+    }
+
+    fn scattered(&self, len: usize) {
+        self.scattered.store(true, Relaxed);
+        self.windows().for_each(|window| advice::scattered(&window.map, len));
+    }
+
+    fn will_need(&self, offset: usize, len: usize) {
+        advice::will_need(&self.reads.map, offset, len);
+    }
+
+    fn dirty(&self, offset: usize, len: usize) {
+        advice::dirty(self.dirty_side(), offset, len);
+    }
+
+    fn is_lost(&self) -> bool {
+        self.windows().any(|window| window.watch.as_ref().is_some_and(Watch::is_lost))
+    }
+}
