@@ -60,11 +60,13 @@ impl Cells {
         }
         // The set held for the commit before the last: whoever still sees that must not see these stores.
         fence(Release);
-        for (i, word) in counters.words().into_iter().enumerate().skip(1) {
-            self.to_store(spare + 8 * i).store(word, Relaxed);
+        let set =
+            self.region.words_to_store(spare, Counters::WORDS).expect("within meta, to be written");
+        for (to, word) in set.iter().zip(counters.words()).skip(1) {
+            to.store(word, Relaxed);
         }
         // The position last: without a new commit the set holds as soon as it is there.
-        self.to_store(spare).store(counters.position, Release);
+        set[0].store(counters.position, Release);
         reach(Point::PublishCounted);
         if counters.position == before {
             // At an open, what a lost life counted up to the same position must not hold.

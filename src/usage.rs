@@ -52,12 +52,8 @@ impl Live {
 
 impl Live {
     #[inline]
-    fn load(words: &[Word; WORDS]) -> Option<Live> {
-        let [puts, tombstones, _] = words;
-        Some(Live {
-            puts: bytes(puts.load(Acquire))?,
-            tombstones: bytes(tombstones.load(Acquire))?,
-        })
+    fn of_words(puts: u64, tombstones: u64) -> Option<Live> {
+        Some(Live { puts: bytes(puts)?, tombstones: bytes(tombstones)? })
     }
 
     #[inline]
@@ -117,7 +113,8 @@ impl Usage {
     /// How much of a segment the index leads to; None when that is not known.
     #[inline]
     pub(crate) fn live(&self, number: u64) -> Option<Live> {
-        Live::load(self.words(number)?)
+        let [puts, tombstones, _] = self.words(number)?;
+        Live::of_words(puts.load(Acquire), tombstones.load(Acquire))
     }
 
     /// Says how much of a segment the index leads to, or that nobody knows.
@@ -142,16 +139,21 @@ impl Usage {
     /// The index leads to `more` of a segment.
     #[inline]
     pub(crate) fn add(&self, number: u64, more: Live) {
-        if let Some(live) = self.live(number) {
-            self.set_live(number, live.plus(more));
-        }
+        self.change(number, |live| live.plus(more));
     }
 
     /// The index leads to `less` of a segment. Less than nothing means that the count was wrong: it is unknown then.
     #[inline]
     pub(crate) fn sub(&self, number: u64, less: Live) {
-        if let Some(live) = self.live(number) {
-            self.set_live(number, live.minus(less));
+        self.change(number, |live| live.minus(less));
+    }
+
+    #[inline]
+    fn change(&self, number: u64, change: impl FnOnce(Live) -> Option<Live>) {
+        let Some(words) = self.words_to_store(number) else { return };
+        let [puts, tombstones, _] = words;
+        if let Some(live) = Live::of_words(puts.load(Acquire), tombstones.load(Acquire)) {
+            Live::store(change(live), words);
         }
     }
 
