@@ -2,8 +2,11 @@
 //!
 //! One thread overwrites a key set that fits in memory, at full speed and unsynced. `MAPSTONE_LONG` sets the seconds for each line (default
 //! 10), `MAPSTONE_BENCH_KEYS` the keys (default 1,000,000), `MAPSTONE_BENCH_DIR` where (default: the system's temporary directory).
-//! The log without compaction takes a few GiB.
+//! The log without compaction takes a few GiB. Of the longest put the kernel tells how long its thread was ready to run, and had no
+//! processor: that much of it is the machine's.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -36,9 +39,32 @@ fn load(store: &Store, keys: u64) {
     store.sync().expect("a disk");
 }
 
-/// Puts for so long; how long each took, in nanoseconds.
-fn overwrite(store: &Store, keys: u64, time: Duration) -> Histogram<u64> {
+/// The kernel's account of this thread, if it keeps one.
+struct Account(Option<File>);
+
+impl Account {
+    /// Nanoseconds in which the thread was ready to run and had no processor, so far.
+    fn waited(&self) -> Option<u64> {
+        let mut text = [0; 64];
+        let len = self.0.as_ref()?.read_at(&mut text, 0).ok()?;
+        std::str::from_utf8(&text[..len]).ok()?.split_whitespace().nth(1)?.parse().ok()
+    }
+}
+
+/// How long puts took, in nanoseconds, and of the longest, how long it had no processor.
+struct Took {
+    all: Histogram<u64>,
+    without_processor: Option<u64>,
+}
+
+/// The account is looked at once in so many puts.
+const OFTEN: u64 = 256;
+
+/// Puts for so long.
+fn overwrite(store: &Store, keys: u64, time: Duration) -> Took {
     let mut took = Histogram::new(3).expect("three digits");
+    let account = Account(File::open("/proc/thread-self/schedstat").ok());
+    let (mut before, mut without_processor) = (account.waited(), None);
     let (begun, mut state) = (Instant::now(), 1u64);
     let mut last = begun;
     while last - begun < time {
@@ -48,10 +74,19 @@ fn overwrite(store: &Store, keys: u64, time: Duration) -> Histogram<u64> {
         store.put(key((state >> 16) % keys), [2; VALUE]).expect("space");
         let now = Instant::now();
         let nanos = u64::try_from((now - last).as_nanos()).expect("no century");
+        let longest = nanos > took.max();
         took.record(nanos.max(1)).expect("it grows");
         last = now;
+        if longest || took.len() % OFTEN == 0 {
+            let after = account.waited();
+            if longest {
+                without_processor = before.zip(after).map(|(before, after)| after - before);
+            }
+            before = after;
+            last = Instant::now();
+        }
     }
-    took
+    Took { all: took, without_processor }
 }
 
 fn main() {
@@ -60,26 +95,27 @@ fn main() {
     let root =
         std::env::var_os("MAPSTONE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     println!(
-        "| compaction | puts a second | p50, us | p99, us | p99.9, us | p99.99, us | longest, ms | log, MiB | live, MiB |"
+        "| compaction | puts a second | p50, us | p99, us | p99.9, us | p99.99, us | longest, ms | without a processor, ms | log, MiB | live, MiB |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (name, percent) in [("off", None), ("in the background", Some(40))] {
         let dir = tempfile::tempdir_in(&root).expect("a directory");
         let mut options = Options::new();
         options.segment_size(16 << 20).compaction(percent);
         let store = options.open(dir.path().join("store")).expect("a new store");
         load(&store, keys);
-        let took = overwrite(&store, keys, time);
+        let Took { all: took, without_processor } = overwrite(&store, keys, time);
         let stats = store.stats().expect("figures");
         let us = |quantile| took.value_at_quantile(quantile) as f64 / 1e3;
         println!(
-            "| {name} | {:.0} | {:.2} | {:.2} | {:.1} | {:.0} | {:.1} | {:.0} | {:.0} |",
+            "| {name} | {:.0} | {:.2} | {:.2} | {:.1} | {:.0} | {:.1} | {} | {:.0} | {:.0} |",
             took.len() as f64 / time.as_secs_f64(),
             us(0.5),
             us(0.99),
             us(0.999),
             us(0.9999),
             took.max() as f64 / 1e6,
+            without_processor.map_or("?".into(), |nanos| format!("{:.1}", nanos as f64 / 1e6)),
             (stats.file_bytes - stats.index_bytes) as f64 / f64::from(1 << 20),
             stats.live_bytes as f64 / f64::from(1 << 20),
         );
