@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::backing::Backing;
 use super::guard::Watch;
-use super::region::Backing;
 use super::{Access, advice, life};
 
 /// Bytes of which a sync first has the mapping for stores forget the pages: what is less has few.

@@ -11,6 +11,8 @@
 
 #[cfg(not(all(test, loom)))]
 mod advice;
+#[cfg(not(all(test, loom)))]
+mod backing;
 #[cfg(any(test, feature = "sim"))]
 mod flock;
 mod fork;
@@ -30,6 +32,8 @@ mod memory;
 mod mode;
 #[cfg(all(test, loom))]
 pub(crate) mod model;
+#[cfg(not(all(test, loom)))]
+mod pages;
 mod pin;
 #[cfg(not(all(test, loom)))]
 mod real;

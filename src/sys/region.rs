@@ -1,86 +1,31 @@
 //! A region is a window on one file: plain memory that is reached as atomic words, published bytes or unpublished
-//! space, and synced in pages.
+//! space. Its pages are seen to in `sys/pages.rs`.
 
 use std::fmt;
-use std::hint::black_box;
-use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use bytemuck::TransparentWrapper;
 
+use super::backing::Backing;
 use super::{Access, PAGE, Word};
 
 /// The least alignment of a region's first byte: a value in the log is aligned to 16 bytes.
 const ALIGNMENT: usize = 16;
 const WORD: usize = size_of::<AtomicU64>();
 
-/// The memory behind a region.
-///
-/// # Safety
-///
-/// The memory given by `memory` is aligned to 16 bytes, initialised, readable at the same address until the backing is dropped,
-/// may be used from any thread, and is reached by nobody through a Rust reference except as U2 and U3 allow. That given by
-/// `stores` is the same bytes, as long, and all of this holds for it; it is writable if the region made of it is. Ranges beyond the end of a mapped file are exempt: U4 keeps
-/// everyone off them.
-pub(super) unsafe trait Backing: Send + Sync {
-    /// Where the bytes are.
-    fn memory(&self) -> NonNull<[u8]>;
-
-    /// Where stores go: the same bytes, perhaps at another address.
-    fn stores(&self) -> NonNull<[u8]> {
-        self.memory()
-    }
-
-    /// Makes a non-empty range, which starts at a page and lies within the memory, durable.
-    fn sync(&self, offset: usize, len: usize) -> io::Result<()>;
-
-    /// Has the pages from `offset`, where one starts, come into memory one at a time.
-    fn singly(&self, _offset: usize) {}
-
-    /// Has them come in pieces again.
-    fn together(&self) {}
-
-    /// Has the pages of the first `len` bytes, no more than there are, come into memory one at a time; those that are there stay.
-    fn scattered(&self, _len: usize) {}
-
-    /// Has the pages of a range, which lies within the memory, read soon.
-    fn will_need(&self, _offset: usize, _len: usize) {}
-
-    /// Makes the pages of a range, which lies within the memory, dirty. Their bytes stay what they are.
-    fn dirty(&self, _offset: usize, _len: usize) {}
-
-    /// A page of the memory was lost, and holds zeros now. Known of guarded mappings only.
-    fn is_lost(&self) -> bool {
-        false
-    }
-
-    /// A word of the page at this offset was stored, perhaps with the value that it had. A processor notes that; what only
-    /// compares bytes must be told.
-    fn stored(&self, _offset: usize) {}
-
-    /// Whether memory must be written a page at a time, because one store across two pages might never come to its end.
-    fn page_by_page(&self) -> bool {
-        false
-    }
-
-    /// Notes that the pages of a range were written with the bytes they had. Hardware notices that by itself.
-    fn rewritten(&self, _offset: usize, _len: usize) {}
-}
-
 /// A view of a range of one file. Dropping it unmaps; the borrow checker keeps it alive as long as its slices (U1).
 pub(crate) struct Region {
     start: NonNull<u8>,
     /// Where stores go: the same bytes.
     stores: NonNull<u8>,
-    len: usize,
+    pub(super) len: usize,
     /// How many whole words there are.
     words: usize,
     /// `len` when it may be written, else 0, so that one comparison checks both.
     writable: usize,
     page_by_page: bool,
-    backing: Box<dyn Backing>,
+    pub(super) backing: Box<dyn Backing>,
 }
 
 // SAFETY: a `Backing` promises that its memory may be used from any thread and is itself `Send`.
@@ -276,94 +221,11 @@ impl Region {
         self.backing.is_lost()
     }
 
-    /// Reads a word of each page of a range, so that a page that cannot be had is noticed here.
-    pub(crate) fn touch(&self, offset: usize, len: usize) {
-        let end = offset.saturating_add(len).min(self.len);
-        for page in (offset - offset % PAGE..end).step_by(PAGE) {
-            black_box(self.word(page).map(|word| word.load(Relaxed)));
-        }
-    }
-
     /// Asks the processor to fetch the line at `offset`. Out of range, or where there is no such instruction, nothing.
     #[inline]
     pub(crate) fn prefetch(&self, offset: usize) {
         if offset < self.len {
             fetch(self.start.as_ptr().wrapping_add(offset));
-        }
-    }
-
-    /// Marks the pages of a range dirty without changing them, so that a later sync writes them.
-    ///
-    /// A compare-and-exchange that stores the value it found: the processor performs the write, and the compiler may not
-    /// drop it as it may an `or` with zero.
-    pub(crate) fn redirty(&self, offset: usize, len: usize) {
-        let end = offset.saturating_add(len).min(self.len);
-        for page in (offset - offset % PAGE..end).step_by(PAGE) {
-            if let Some(word) = self.word_to_store(page) {
-                let value = word.load(Relaxed);
-                let _ = word.compare_exchange(value, value, Relaxed, Relaxed);
-                self.backing.stored(page);
-            }
-        }
-        self.backing.rewritten(offset - offset % PAGE, end.saturating_sub(offset - offset % PAGE));
-    }
-
-    /// Has the pages from the one at `offset` on come into memory one at a time, so that a store makes no more than its page
-    /// dirty. Costs time for each page; only a hint.
-    pub(crate) fn singly(&self, offset: usize) {
-        if offset < self.len {
-            self.backing.singly(offset - offset % PAGE);
-        }
-    }
-
-    /// Has all pages come in pieces that the kernel chooses, as at first.
-    pub(crate) fn together(&self) {
-        self.backing.together();
-    }
-
-    /// Has every page of the first `len` bytes that is not in memory come by itself from now on: who reads here and there needs no
-    /// others. Only a hint.
-    pub(crate) fn scattered(&self, len: usize) {
-        let len = len.min(self.len);
-        if len > 0 {
-            self.backing.scattered(len);
-        }
-    }
-
-    /// Has the pages of a range read before they are needed, in large pieces. Only a hint.
-    pub(crate) fn will_need(&self, offset: usize, len: usize) {
-        if let Some((first, len)) = self.pages_of(offset, len) {
-            self.backing.will_need(first, len);
-        }
-    }
-
-    /// A range from the start of its first page on, as far as it lies in the region.
-    fn pages_of(&self, offset: usize, len: usize) -> Option<(usize, usize)> {
-        let end = offset.saturating_add(len).min(self.len);
-        let first = offset - offset % PAGE;
-        (first < end).then(|| (first, end - first))
-    }
-
-    /// Makes the pages of a range dirty while others may write there, so that a sync writes them. Only a hint.
-    pub(crate) fn dirty(&self, offset: usize, len: usize) {
-        if let Some((first, len)) = self.pages_of(offset, len) {
-            self.backing.dirty(first, len);
-        }
-    }
-
-    /// Makes the pages that enclose a range durable, as far as they lie in the region.
-    pub(crate) fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
-        let end = offset.saturating_add(len).min(self.len);
-        if len == 0 || offset >= end {
-            return Ok(());
-        }
-        let first = offset - offset % PAGE;
-        let end = end.next_multiple_of(PAGE).min(self.len);
-        loop {
-            match self.backing.sync(first, end - first) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A region as the model checker sees it: the interface of `sys/region.rs`, over watched memory.
+//! A region as the model checker sees it: the interface of `sys/region.rs` and `sys/pages.rs`, over watched memory.
 
 use std::fmt;
 use std::io;

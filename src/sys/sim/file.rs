@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::super::region::Backing;
+use super::super::backing::Backing;
 use super::super::{Access, File, Futex, LockKind, Mark, PAGE, Region, futex};
 use super::memory::Extent;
 use super::state::{EIO, ENOSPC, bad_descriptor, os_error};
