@@ -62,11 +62,14 @@ impl Cells {
         fence(Release);
         let set =
             self.region.words_to_store(spare, Counters::WORDS).expect("within meta, to be written");
-        for (to, word) in set.iter().zip(counters.words()).skip(1) {
+        let ([position, others @ ..], [at, words @ ..]) = (set, counters.words()) else {
+            unreachable!("a set has words")
+        };
+        for (to, word) in others.iter().zip(words) {
             to.store(word, Relaxed);
         }
         // The position last: without a new commit the set holds as soon as it is there.
-        set[0].store(counters.position, Release);
+        position.store(at, Release);
         reach(Point::PublishCounted);
         if counters.position == before {
             // At an open, what a lost life counted up to the same position must not hold.

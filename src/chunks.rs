@@ -102,6 +102,16 @@ impl Chunks {
         self.run_to_store(page, 1, WORDS)
     }
 
+    /// The words of one page, to be stored to, if it is mapped; None sends the caller the long way.
+    #[inline]
+    pub(crate) fn mapped_to_store(&self, page: u32) -> Option<&[AtomicU64]> {
+        if page >= self.backed.load(Acquire) {
+            return None;
+        }
+        let (chunk, index) = place(self.first, page);
+        self.regions[chunk].get()?.words_to_store(index as usize * PAGE_BYTES, WORDS)
+    }
+
     /// What `run` gives, to be stored to.
     #[inline]
     pub(crate) fn run_to_store(

@@ -85,9 +85,18 @@ impl Usage {
     #[inline]
     fn words_to_store(&self, number: u64) -> Option<&[AtomicU64; WORDS]> {
         let (page, index) = place(number)?;
-        let words = self.chunks.as_ref()?.page_to_store(page);
-        let words = words.inspect_err(|_| self.missed.store(true, Release)).ok()??;
+        let chunks = self.chunks.as_ref()?;
+        let words = match chunks.mapped_to_store(page) {
+            Some(words) => words,
+            None => self.map_to_store(chunks, page)?,
+        };
         words.get(index..)?.first_chunk()
+    }
+
+    #[cold]
+    fn map_to_store<'a>(&self, chunks: &'a Chunks, page: u32) -> Option<&'a [AtomicU64]> {
+        let words = chunks.page_to_store(page);
+        words.inspect_err(|_| self.missed.store(true, Release)).ok()?
     }
 
     /// Some words could not be mapped, so what was to be stored there may not have been.

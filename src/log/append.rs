@@ -80,6 +80,15 @@ impl Log {
 }
 
 impl View<'_> {
+    /// Up to where the log can go on from `tail` without more ado; None if something is to be done first. It is durable up to
+    /// `durable`.
+    #[inline]
+    pub(crate) fn room(self, tail: Tail, durable: u64) -> Option<u64> {
+        let segment = self.known(tail.segment)?;
+        let paced = durable < tail.position || !segment.lags();
+        paced.then(|| segment.end().min(segment.start() + self.log.segment_bytes))
+    }
+
     /// Writes one record, given all of its header but the checksum. `fill` puts the value into its place.
     ///
     /// The range was reserved, lies after everything published, and this is the only writer.

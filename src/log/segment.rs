@@ -223,12 +223,17 @@ impl Segment {
         self.sync(from, to + AHEAD as u64)
     }
 
-    /// Sees to it that the next sync writes little if those before it did. The log ends at `end`, and all of it is durable.
+    /// The next sync would write much more than there is to write.
     #[inline]
-    pub(super) fn keep_pace(&self, end: u64) -> io::Result<()> {
+    pub(super) fn lags(&self) -> bool {
         // The second in turn: what a checkpoint finds after it has synced a lot may be as little, and more than one of these
         // is no load.
-        if self.little.load(Relaxed) > 1 && self.written.load(Relaxed) == 0 {
+        self.little.load(Relaxed) > 1 && self.written.load(Relaxed) == 0
+    }
+
+    /// Sees to it that the next sync writes little if those before it did. The log ends at `end`, and all of it is durable.
+    pub(super) fn keep_pace(&self, end: u64) -> io::Result<()> {
+        if self.lags() {
             self.page_by_page(self.offset(end).next_multiple_of(PAGE_BYTES))?;
         }
         Ok(())

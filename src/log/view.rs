@@ -23,9 +23,9 @@ impl Log {
 }
 
 impl<'p> View<'p> {
-    /// The segment that a record at `position` is in, if it is mapped.
+    /// Segment `number`, if it is mapped.
     #[inline]
-    fn known(self, number: u64) -> Option<&'p Segment> {
+    pub(super) fn known(self, number: u64) -> Option<&'p Segment> {
         self.log.segments.get(number, self.pin)
     }
 

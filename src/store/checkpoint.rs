@@ -119,6 +119,7 @@ impl Engine {
     }
 
     /// Has a checkpoint made when enough log or enough unusable pages have piled up.
+    #[inline]
     pub(super) fn checkpoint_if_due(
         &self,
         half: &WriterHalf,
@@ -131,12 +132,14 @@ impl Engine {
     }
 
     /// True if pages that wait for a checkpoint are more than a sixth of those in use.
+    #[inline]
     pub(super) fn garbage_is_due(&self, writer: &super::Writer) -> bool {
         // Who shares the store does not know what others have free.
         let alone = self.writer.as_ref().is_some_and(|half| half.shared.is_none());
         alone && writer.editor.garbage(&self.index) > MIN_GARBAGE.max(writer.editor.live() / 6)
     }
 
+    #[cold]
     fn request_checkpoint(&self, half: &WriterHalf) -> Result<()> {
         if half.background.is_running() {
             half.background.wake();

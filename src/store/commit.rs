@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::meta::Counters;
 use crate::format::record::{Header, Kind};
-use crate::log::{Draft, Tail};
+use crate::log::{Draft, Tail, View};
 use crate::options::Durability;
 use crate::sys::Pin;
 
@@ -25,6 +25,7 @@ impl Engine {
     }
 
     /// Waits for durability if asked to, and has a checkpoint made if one is due.
+    #[inline]
     pub(super) fn after_commit(
         &self,
         half: &WriterHalf,
@@ -40,9 +41,16 @@ impl Engine {
     }
 
     /// What every write starts with, under the writer lock.
+    #[inline]
     pub(super) fn prepare(&self, half: &WriterHalf, writer: &mut Writer) -> Result<()> {
         half.syncer.check()?;
         self.check_mappings(half)?;
+        if writer.unfinished || writer.clean { self.begin_again(half, writer) } else { Ok(()) }
+    }
+
+    /// What the first write after an open starts with, and the first after one that found the disk full.
+    #[cold]
+    fn begin_again(&self, half: &WriterHalf, writer: &mut Writer) -> Result<()> {
         if writer.unfinished {
             self.finish(writer)?;
         }
@@ -55,9 +63,18 @@ impl Engine {
     }
 
     /// Commits under the writer lock.
+    #[inline]
     pub(super) fn commit_locked(&self, writer: &mut Writer, ops: &[Op<'_>]) -> Result<u64> {
         let half = self.writer()?;
-        self.or_lost(half, self.commit_batch(half, writer, ops))
+        let committed = match ops {
+            [op] => {
+                let value = op.value.unwrap_or_default();
+                let copy = |to: &mut [u8]| to.copy_from_slice(value);
+                self.commit_single(half, writer, op, value.len(), copy)
+            }
+            ops => self.commit_batch(half, writer, ops),
+        };
+        self.or_lost(half, committed)
     }
 
     fn commit_batch(&self, half: &WriterHalf, writer: &mut Writer, ops: &[Op<'_>]) -> Result<u64> {
@@ -96,13 +113,13 @@ impl Reader<'_> {
         last: usize,
     ) -> Result<u64> {
         // Invariant I1: space for the whole batch before its first byte.
-        let tail = self.engine.reserve(half, writer, plans)?;
+        let tail = self.engine.reserve(half, writer, self.log, plans)?;
         reach(Point::SpaceReserved);
         let early = planted(Bug::ApplyBeforeMark);
         for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
             if !plan.skip {
-                let header = header(plan, op, i == last);
                 let value = op.value.unwrap_or_default();
+                let header = header(plan, op, value.len(), i == last);
                 reach(if header.commit { Point::AppendLast } else { Point::AppendRecord });
                 self.log.write(plan.position, header, op.key, |to| to.copy_from_slice(value))?;
                 if early {
@@ -137,8 +154,12 @@ impl Engine {
         &self,
         half: &WriterHalf,
         writer: &Writer,
+        log: View<'_>,
         plans: &mut [Plan],
     ) -> Result<Tail> {
+        if let Some(tail) = self.reserve_here(log, writer.tail, plans) {
+            return Ok(tail);
+        }
         let draft = self.log.draft(writer.tail, self.cells.durable());
         let mut draft = draft.inspect_err(|error| self.poison_by(half, error))?;
         let mut checked = false;
@@ -157,6 +178,18 @@ impl Engine {
             }
         }
         self.begun(draft, writer.tail.segment)
+    }
+
+    /// The same if all of them fit into the segment in which the log ends, and nothing has to be done for that.
+    #[inline]
+    fn reserve_here(&self, log: View<'_>, tail: Tail, plans: &mut [Plan]) -> Option<Tail> {
+        let end = log.room(tail, self.cells.durable())?;
+        let mut position = tail.position;
+        for plan in plans.iter_mut().filter(|plan| !plan.skip) {
+            plan.position = position;
+            position = position.checked_add(plan.size).filter(|after| *after <= end)?;
+        }
+        Some(Tail { position, ..tail })
     }
 
     /// Takes what a draft has reserved, after the words that its segments need are there as well.
@@ -200,6 +233,7 @@ impl Engine {
     }
 
     /// Shows everyone what was appended and applied.
+    #[inline]
     pub(super) fn publish(&self, writer: &mut Writer, mut counters: Counters) {
         counters.position = writer.tail.position;
         counters.segment = writer.tail.segment;
@@ -225,8 +259,9 @@ impl Engine {
     }
 }
 
-/// The header of the record that an operation becomes.
-pub(super) fn header(plan: &Plan, op: &Op<'_>, commit: bool) -> Header {
+/// The header of the record that an operation with `len` bytes of value becomes.
+#[inline]
+pub(super) fn header(plan: &Plan, op: &Op<'_>, len: usize, commit: bool) -> Header {
     Header {
         crc: 0,
         kind: if op.value.is_some() { Kind::Put } else { Kind::Tombstone },
@@ -235,7 +270,7 @@ pub(super) fn header(plan: &Plan, op: &Op<'_>, commit: bool) -> Header {
         relocated: false,
         table: op.table,
         key_len: u16::try_from(op.key.len()).expect("checked at the door"),
-        value_len: u32::try_from(op.value_len()).expect("checked at the door"),
+        value_len: u32::try_from(len).expect("checked at the door"),
         prev: plan.prev,
     }
 }

@@ -44,14 +44,17 @@ impl Syncer {
     }
 
     /// Fails if writing has ended, and says why.
+    #[inline]
     pub(super) fn check(&self) -> Result<()> {
-        if !self.poisoned() {
-            return Ok(());
-        }
-        Err(match self.lost.get().cloned() {
+        if self.poisoned() { Err(self.why()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn why(&self) -> Error {
+        match self.lost.get().cloned() {
             Some((file, why)) => Error::Lost { file, why },
             None => Error::Poisoned,
-        })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Turn> {

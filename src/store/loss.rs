@@ -91,13 +91,16 @@ impl Engine {
     /// The same for a writer, for which it is the end of writing.
     #[inline]
     pub(super) fn check_mappings(&self, half: &WriterHalf) -> Result<()> {
-        if !self.guarded {
-            return Ok(());
-        }
+        if self.guarded { self.check_guarded(half) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn check_guarded(&self, half: &WriterHalf) -> Result<()> {
         self.give_up_on_loss(half, self.check_all_mappings())
     }
 
     /// A failure of a write that comes from a loss is told as that.
+    #[inline]
     pub(super) fn or_lost<T>(&self, half: &WriterHalf, result: Result<T>) -> Result<T> {
         if result.is_err() {
             self.check_mappings(half)?;

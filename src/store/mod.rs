@@ -23,7 +23,6 @@ mod open;
 mod plan;
 mod plausible;
 mod progress;
-mod put_with;
 #[cfg(all(test, loom))]
 mod races;
 mod read;
@@ -34,6 +33,7 @@ mod replica;
 mod salvage;
 mod segments;
 mod shared;
+mod single;
 mod space;
 mod span;
 mod tables;
@@ -191,6 +191,7 @@ impl Engine {
     }
 
     /// The writing half, if this handle, in this process, may write.
+    #[inline]
     fn writer(&self) -> Result<&WriterHalf> {
         let writer = self.writer.as_ref().ok_or(Error::ReadOnly)?;
         if writer.hold.is_child() {
@@ -232,6 +233,7 @@ impl WriterHalf {
     }
 
     /// The writer lock. A panic in a caller's closure leaves the state whole, so poisoning of the mutex means nothing.
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Writer> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -97,12 +97,7 @@ impl Reader<'_> {
 
     fn plan_into(self, writer: &Writer, plans: &mut Plans, ops: &[Op<'_>]) -> Result<usize> {
         plans.plans.clear();
-        if let [op] = ops {
-            let plan = self.plan_single(writer, op)?;
-            plans.plans.push(plan);
-            return Ok(usize::from(!plan.skip && plan.place.is_none()));
-        }
-        let hashes = ops.iter().map(|op| Plan::new(self.engine.hasher.hash(op.table, op.key)));
+        let hashes = ops.iter().map(|op| self.begin(op, op.value_len()));
         plans.plans.extend(hashes);
         plans.skip_overwritten(ops);
         let mut new_keys = 0;
@@ -147,7 +142,6 @@ impl Reader<'_> {
 
     /// Finds what one operation replaces, from a first look at its page or the long way.
     fn plan_one(self, writer: &Writer, plan: &mut Plan, op: &Op<'_>, look: &Look) -> Result<()> {
-        plan.size = record::size(op.key.len(), op.value_len());
         if !self.plan_quickly(writer, plan, op, look) {
             let reference = writer.tail.position;
             let found =
@@ -184,9 +178,17 @@ impl Reader<'_> {
         }
     }
 
-    /// A plan for one operation by itself.
-    pub(super) fn plan_single(self, writer: &Writer, op: &Op<'_>) -> Result<Plan> {
-        let mut plan = Plan::new(self.engine.hasher.hash(op.table, op.key));
+    /// What is known of an operation with `len` bytes of value before anything is looked up.
+    #[inline]
+    fn begin(self, op: &Op<'_>, len: usize) -> Plan {
+        let size = record::size(op.key.len(), len);
+        Plan { size, ..Plan::new(self.engine.hasher.hash(op.table, op.key)) }
+    }
+
+    /// A plan for one operation by itself, with `len` bytes of value.
+    #[inline]
+    pub(super) fn plan_single(self, writer: &Writer, op: &Op<'_>, len: usize) -> Result<Plan> {
+        let mut plan = self.begin(op, len);
         let probe = self.engine.index.enter(self.engine.index.begin(plan.hash));
         let reference = writer.tail.position;
         let first = probe.map_or(First::Unsure, |probe| self.engine.index.first(&probe, reference));

@@ -39,20 +39,25 @@ impl Span {
 
 impl Engine {
     /// Fails if the log is too long for another commit of the caller's at `end`. One that only deletes may come to make room.
+    #[inline]
     pub(super) fn check_span(&self, half: &WriterHalf, end: u64, deletes: bool) -> Result<()> {
         let most = self.span().most;
         let most = most + if deletes { most / 8 } else { 0 };
-        let fits = || {
-            let oldest = half.oldest.load(Relaxed).saturating_mul(self.superblock.segment_bytes);
-            end.saturating_sub(oldest) <= most
-        };
-        if fits() {
-            return Ok(());
-        }
+        if self.spans_at_most(half, end, most) { Ok(()) } else { self.check_oldest(half, end, most) }
+    }
+
+    #[inline]
+    fn spans_at_most(&self, half: &WriterHalf, end: u64, most: u64) -> bool {
+        let oldest = half.oldest.load(Relaxed).saturating_mul(self.superblock.segment_bytes);
+        end.saturating_sub(oldest) <= most
+    }
+
+    #[cold]
+    fn check_oldest(&self, half: &WriterHalf, end: u64, most: u64) -> Result<()> {
         if half.shared.is_some() {
             // Another handle may have removed it.
             self.find_oldest(half)?;
-            if fits() {
+            if self.spans_at_most(half, end, most) {
                 return Ok(());
             }
         }

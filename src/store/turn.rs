@@ -28,11 +28,13 @@ pub(crate) struct Turn<'a> {
 
 impl Engine {
     /// Waits for this handle's turn to write.
+    #[inline]
     pub(crate) fn turn(&self) -> Result<Turn<'_>> {
         self.turn_within(self.writer()?.lock_timeout)
     }
 
     /// The same for at most so long; None waits as long as it takes.
+    #[inline]
     pub(crate) fn turn_within(&self, timeout: Option<Duration>) -> Result<Turn<'_>> {
         let half = self.writer()?;
         half.lender.check()?;
@@ -42,6 +44,7 @@ impl Engine {
     }
 
     /// Takes the writer lock; if writers share the store, that of all of them, and brings this handle to where the others are.
+    #[inline]
     pub(super) fn claim<'a>(
         &'a self,
         half: &'a WriterHalf,
@@ -50,19 +53,34 @@ impl Engine {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let writer = match deadline {
             None => half.lock(),
-            Some(end) => self.before(end, || match half.state.try_lock() {
-                Ok(writer) => Ok(Some(writer)),
-                Err(TryLockError::Poisoned(writer)) => Ok(Some(writer.into_inner())),
-                Err(TryLockError::WouldBlock) => Ok(None),
-            })?,
+            Some(end) => self.lock_before(half, end)?,
         };
         let mut turn = Turn { engine: self, half, writer, shared: false, pin: Pin::new() };
         if half.shared.is_some() {
-            self.enter(half, deadline)?;
-            turn.shared = true;
-            self.catch_up(half, &mut turn.writer)?;
+            self.join_others(&mut turn, deadline)?;
         }
         Ok(turn)
+    }
+
+    #[cold]
+    fn lock_before<'a>(
+        &self,
+        half: &'a WriterHalf,
+        end: Instant,
+    ) -> Result<MutexGuard<'a, Writer>> {
+        self.before(end, || match half.state.try_lock() {
+            Ok(writer) => Ok(Some(writer)),
+            Err(TryLockError::Poisoned(writer)) => Ok(Some(writer.into_inner())),
+            Err(TryLockError::WouldBlock) => Ok(None),
+        })
+    }
+
+    /// Takes the lock of all who share the store, and goes on where the last of them ended.
+    #[cold]
+    fn join_others(&self, turn: &mut Turn<'_>, deadline: Option<Instant>) -> Result<()> {
+        self.enter(turn.half, deadline)?;
+        turn.shared = true;
+        self.catch_up(turn.half, &mut turn.writer)
     }
 
     /// Tries until it works or the time is over, and at least once.
@@ -108,16 +126,18 @@ impl<'a> Turn<'a> {
 
     /// Lends the turn to a caller's code, on this thread, which cannot wait for another one.
     pub(crate) fn lend(&self) -> Loan<'a> {
-        Loan(self.half.lender.lend())
+        self.half.lend()
     }
 
     /// Commits `ops` as one batch, and ends the turn.
+    #[inline]
     pub(crate) fn commit(mut self, ops: &[Op<'_>], durability: Option<Durability>) -> Result<u64> {
         let committed = self.engine.commit_locked(&mut self.writer, ops)?;
         self.end(committed, durability)
     }
 
     /// Ends the turn after a commit, waits for durability if asked to, and has a checkpoint made if one is due.
+    #[inline]
     pub(super) fn end(self, committed: u64, durability: Option<Durability>) -> Result<u64> {
         let garbage = self.engine.garbage_is_due(&self.writer);
         let (engine, half) = (self.engine, self.half);
@@ -128,6 +148,7 @@ impl<'a> Turn<'a> {
 }
 
 impl Drop for Turn<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.shared {
             self.engine.leave(self.half, &mut self.writer);
@@ -161,6 +182,14 @@ fn this_thread() -> u64 {
 /// Which thread runs a caller's code during a turn: for that one to wait for a turn would be for ever.
 #[derive(Debug, Default)]
 pub(super) struct Lender(AtomicU64);
+
+impl WriterHalf {
+    /// Lends the turn to a caller's code, on this thread, which cannot wait for another one.
+    #[inline]
+    pub(super) fn lend(&self) -> Loan<'_> {
+        Loan(self.lender.lend())
+    }
+}
 
 impl Lender {
     fn lend(&self) -> &Lender {

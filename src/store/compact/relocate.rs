@@ -169,7 +169,7 @@ impl Engine {
             }
         }
         let Some(last) = plans.len().checked_sub(1) else { return Ok(0) };
-        let tail = self.reserve(half, writer, &mut plans)?;
+        let tail = self.reserve(half, writer, log, &mut plans)?;
         for (i, plan) in plans.iter().enumerate() {
             let record = log.record(plan.prev)?;
             let header =
