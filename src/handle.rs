@@ -14,8 +14,8 @@ use crate::keyspace::Keyspace;
 use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::store::{
-    Background, Compaction, DEFAULT_TABLE, Effort, Engine, Holder, Progress, SegmentStats, Stats,
-    Verification,
+    Ahead, Background, Compaction, DEFAULT_TABLE, Effort, Engine, Holder, Progress, SegmentStats,
+    Stats, Verification,
 };
 use crate::sys::Disk;
 use crate::table::Table;
@@ -131,6 +131,7 @@ impl Store {
         let engine = Arc::new(Engine::open_watched(disk, options, watch)?);
         if options.background {
             Background::start(&engine);
+            Ahead::start(&engine);
         }
         Ok(Store { handle: Arc::new(Handle { engine }) })
     }

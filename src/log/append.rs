@@ -89,6 +89,13 @@ impl View<'_> {
         paced.then(|| segment.end().min(segment.start() + self.log.segment_bytes))
     }
 
+    /// Makes the pages of `len` bytes from `position` on ready to be written, if the log may come there in this segment and does not
+    /// come to them one by one; false if not. Only a hint.
+    pub(crate) fn make_ready(self, position: u64, len: u64) -> bool {
+        let segment = self.known(self.log.number(position));
+        segment.is_some_and(|segment| segment.make_ready(position, position + len))
+    }
+
     /// Writes one record, given all of its header but the checksum. `fill` puts the value into its place.
     ///
     /// The range was reserved, lies after everything published, and this is the only writer.

@@ -252,6 +252,16 @@ impl Segment {
         Ok(())
     }
 
+    /// Makes pages dirty before the log comes to them; false if they come by themselves.
+    pub(super) fn make_ready(&self, from: u64, to: u64) -> bool {
+        let (offset, len) = self.part(from, to);
+        let together = self.written.load(Relaxed) == 0;
+        if together {
+            self.region.dirty(offset, len);
+        }
+        together
+    }
+
     pub(super) fn redirty(&self, from: u64, to: u64) {
         let (offset, len) = self.part(from, to);
         self.region.redirty(offset / PAGE_BYTES * PAGE_BYTES, len + offset % PAGE_BYTES);

@@ -1,9 +1,9 @@
 //! The thread that makes checkpoints and compacts, so that no commit waits for either.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::worker::Worker;
 use super::{Effort, Engine};
 
 /// A mailbox with room for one request.
@@ -11,7 +11,7 @@ use super::{Effort, Engine};
 pub(crate) struct Background {
     mail: Mutex<Mail>,
     arrived: Condvar,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Worker,
 }
 
 #[derive(Debug, Default)]
@@ -54,25 +54,15 @@ impl Background {
     /// Starts the thread. Without it (the system may refuse one) checkpoints are made by commits.
     pub(crate) fn start(engine: &Arc<Engine>) {
         let Some(background) = engine.background() else { return };
-        let worker = Arc::clone(engine);
-        let spawned = std::thread::Builder::new()
-            .name("mapstone-checkpoint".into())
-            .spawn(move || worker.run_background());
-        if let Ok(handle) = spawned {
-            background.mail().running = true;
-            *background.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
-        }
+        background.mail().running =
+            background.thread.start("mapstone-checkpoint", engine, Engine::run_background);
     }
 
     /// Ends the thread and waits for the checkpoint that it may be at.
     pub(crate) fn stop(&self) {
         self.mail().stop = true;
         self.arrived.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // A panic there has printed itself and left nothing locked.
-            let _ = thread.join();
-        }
+        self.thread.join();
         self.mail().running = false;
     }
 

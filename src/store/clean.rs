@@ -102,6 +102,7 @@ impl Engine {
             Err(Error::ReadOnly | Error::Forked) => return Ok(()),
             Err(error) => return Err(error),
         };
+        half.ahead.stop();
         half.background.stop();
         reach(Point::CloseBegun);
         if half.shared.is_some() && !self.is_last(half)? {

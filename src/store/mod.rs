@@ -1,5 +1,6 @@
 //! The store: one handle's view of meta, index and log, and how they work together.
 
+mod ahead;
 mod background;
 mod backup;
 mod batch;
@@ -42,12 +43,14 @@ mod tests;
 mod turn;
 mod verify;
 mod wait;
+mod worker;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
+pub(crate) use ahead::Ahead;
 pub(crate) use background::Background;
 pub use backup::Backup;
 pub(crate) use batch::{Op, check};
@@ -130,6 +133,7 @@ struct WriterHalf {
     /// Rung at every commit.
     bell: Arc<Bell>,
     background: Background,
+    ahead: Ahead,
     durability: Durability,
     /// How many percent of the log may be dead before compaction begins in the background; None for no such thing.
     compaction: Option<u8>,
@@ -159,6 +163,8 @@ pub(crate) struct Writer {
     /// Ids of tables that are known to exist.
     tables: std::collections::HashSet<u32>,
     plans: plan::Plans,
+    /// Where the log's end is to be when pages ahead of it are next asked for.
+    ask_at: u64,
     /// The number that the turns of all who share the store had when this handle's last one ended.
     turn: u64,
 }

@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::sys::sync::{AtomicU64, Mutex};
 use crate::sys::{Access, Disk, LockKind, Pin, losses};
 
+use super::ahead::Ahead;
 use super::background::Background;
 use super::create::{LOCK, META, create, put_readers};
 use super::door::{
@@ -146,6 +147,7 @@ impl Engine {
             oldest: AtomicU64::new(0),
             bell,
             background: Background::default(),
+            ahead: Ahead::default(),
             durability: options.durability,
             compaction: options.compaction,
             checkpoint_interval: options.checkpoint_interval,
@@ -336,6 +338,7 @@ impl Writer {
             recount: None,
             tables: HashSet::new(),
             plans: Plans::default(),
+            ask_at: 0,
             turn: u64::MAX,
         }
     }

@@ -43,7 +43,11 @@ impl Engine {
     pub(super) fn check_span(&self, half: &WriterHalf, end: u64, deletes: bool) -> Result<()> {
         let most = self.span().most;
         let most = most + if deletes { most / 8 } else { 0 };
-        if self.spans_at_most(half, end, most) { Ok(()) } else { self.check_oldest(half, end, most) }
+        if self.spans_at_most(half, end, most) {
+            Ok(())
+        } else {
+            self.check_oldest(half, end, most)
+        }
     }
 
     #[inline]

@@ -138,9 +138,10 @@ impl<'a> Turn<'a> {
 
     /// Ends the turn after a commit, waits for durability if asked to, and has a checkpoint made if one is due.
     #[inline]
-    pub(super) fn end(self, committed: u64, durability: Option<Durability>) -> Result<u64> {
-        let garbage = self.engine.garbage_is_due(&self.writer);
+    pub(super) fn end(mut self, committed: u64, durability: Option<Durability>) -> Result<u64> {
         let (engine, half) = (self.engine, self.half);
+        let garbage = engine.garbage_is_due(&self.writer);
+        engine.look_ahead(half, &mut self.writer);
         drop(self);
         engine.after_commit(half, committed, garbage, durability)?;
         Ok(committed)

@@ -1,0 +1,110 @@
+//! The thread that makes pages ready before a load comes to them: most of what a new page of the log takes is finding memory for it
+//! and filling that with zeros, which another processor can do meanwhile.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::sys::Pin;
+
+use super::worker::Worker;
+use super::{Engine, Writer, WriterHalf};
+
+/// A log that has grown by so much since it was last durable grows by a load, and so do the bytes between two requests.
+const LOAD: u64 = 1 << 20;
+/// How far ahead of the log's end its pages are ready.
+const FAR: u64 = 4 << 20;
+/// So many are made ready at once.
+const PIECE: u64 = 256 << 10;
+
+/// A mailbox with room for one position.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    mail: Mutex<Mail>,
+    arrived: Condvar,
+    thread: Worker,
+}
+
+#[derive(Debug, Default)]
+struct Mail {
+    /// Where the log ended when it was asked for.
+    end: Option<u64>,
+    running: bool,
+    stop: bool,
+}
+
+impl Ahead {
+    fn mail(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the thread. Without it each page is made ready by the first commit that comes to it.
+    pub(crate) fn start(engine: &Arc<Engine>) {
+        if let Some(half) = &engine.writer {
+            half.ahead.mail().running =
+                half.ahead.thread.start("mapstone-ahead", engine, Engine::run_ahead);
+        }
+    }
+
+    /// Ends the thread and waits for it.
+    pub(super) fn stop(&self) {
+        self.mail().stop = true;
+        self.arrived.notify_one();
+        self.thread.join();
+        self.mail().running = false;
+    }
+
+    fn ask(&self, end: u64) {
+        let mut mail = self.mail();
+        if mail.running {
+            mail.end = Some(end);
+            drop(mail);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Waits until it is asked for more; None if it is to end.
+    fn next(&self) -> Option<u64> {
+        let mut mail = self.mail();
+        loop {
+            if mail.stop {
+                return None;
+            }
+            if let Some(end) = mail.end.take() {
+                return Some(end);
+            }
+            mail = self.arrived.wait(mail).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Engine {
+    /// Has pages made ready if the log grows by a load. Where little is synced at a time none are: what is ahead of the log's end
+    /// may be in one piece of the page cache with it, and would be written each time.
+    #[inline]
+    pub(super) fn look_ahead(&self, half: &WriterHalf, writer: &mut Writer) {
+        let end = writer.tail.position;
+        if end >= writer.ask_at {
+            self.ask_ahead(half, writer, end);
+        }
+    }
+
+    #[cold]
+    fn ask_ahead(&self, half: &WriterHalf, writer: &mut Writer, end: u64) {
+        writer.ask_at = end + LOAD;
+        if end.saturating_sub(self.cells.durable()) >= LOAD {
+            half.ahead.ask(end);
+        }
+    }
+
+    fn run_ahead(&self) {
+        let Some(half) = &self.writer else { return };
+        let mut ready = 0;
+        while let Some(end) = half.ahead.next() {
+            let pin = Pin::new();
+            let log = self.log.view(&pin);
+            ready = ready.max(end);
+            while ready < end + FAR && log.make_ready(ready, PIECE) {
+                ready += PIECE;
+            }
+        }
+    }
+}
