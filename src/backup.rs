@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::handle::Store;
 use crate::options::BackupOptions;
 use crate::store::{Backup, Progress};
+use crate::sys::{Wishes, open_real};
 
 impl Store {
     /// Makes a backup in the directory `dest`: a store that holds what this one does at this moment, and opens like any other.
@@ -59,7 +60,8 @@ impl Store {
         options: &BackupOptions,
         mut watch: impl FnMut(Progress),
     ) -> Result<Backup> {
-        let disk = crate::sys::open_real(dest.as_ref(), self.engine().is_guarded());
+        let disk =
+            open_real(dest.as_ref(), Wishes { guard: self.engine().is_guarded(), huge: false });
         self.engine().backup(&disk, options, &mut watch)
     }
 

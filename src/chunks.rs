@@ -210,7 +210,9 @@ impl Chunks {
             return Ok(());
         }
         let to = u64::from(pages) + u64::from(pages / 64);
-        let to = to.next_multiple_of(u64::from(FIRST)).min(u64::from(u32::MAX));
+        let piece = (self.file.piece() / PAGE).max(u64::from(FIRST));
+        let step = if to < piece { u64::from(FIRST) } else { piece };
+        let to = to.next_multiple_of(step).min(u64::from(u32::MAX));
         let from = u64::from(reserved) * PAGE;
         let grow = |pages: u64| self.file.reserve(from, pages * PAGE).map(|()| pages);
         // When there is no room for more than is needed, what is needed may still fit.

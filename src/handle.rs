@@ -533,7 +533,7 @@ impl Options {
     /// As [`Store::open`], and [`Error::InvalidOption`](crate::Error::InvalidOption).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
-        Store::open_on(crate::sys::open_real(path.as_ref(), self.sigbus_guard), self)
+        Store::open_on(crate::sys::open_real(path.as_ref(), self.wishes()), self)
     }
 
     /// Opens the store at `path` read-only; see [`Store::open_read_only`].
@@ -541,7 +541,7 @@ impl Options {
     /// # Errors
     /// As [`Store::open_read_only`].
     pub fn open_read_only(&self, path: impl AsRef<Path>) -> Result<Store> {
-        Store::open_read_only_on(crate::sys::open_real(path.as_ref(), self.sigbus_guard), self)
+        Store::open_read_only_on(crate::sys::open_real(path.as_ref(), self.wishes()), self)
     }
 
     /// Opens for writing the store that a simulated disk holds.

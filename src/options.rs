@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::format::meta::{MAX_SEGMENT, MIN_SEGMENT};
 use crate::log::ReadAhead;
+use crate::sys::Wishes;
 
 /// What a commit waits for before it returns.
 ///
@@ -56,6 +57,7 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) verify_on_read: bool,
     pub(crate) read_ahead: ReadAhead,
+    pub(crate) huge_pages: bool,
     pub(crate) create: bool,
     pub(crate) create_new: bool,
     pub(crate) background: bool,
@@ -87,6 +89,7 @@ impl Options {
             durability: Durability::Eventual,
             verify_on_read: false,
             read_ahead: ReadAhead::Auto,
+            huge_pages: false,
             create: true,
             create_new: false,
             background: true,
@@ -135,6 +138,18 @@ impl Options {
     /// For this handle, and only a hint to the kernel: handles of one store, in this process or another, may differ.
     pub fn read_ahead(&mut self, policy: ReadAhead) -> &mut Options {
         self.read_ahead = policy;
+        self
+    }
+
+    pub(crate) fn wishes(&self) -> Wishes {
+        Wishes { guard: self.sigbus_guard, huge: self.huge_pages }
+    }
+
+    /// Have the store's files in memory as huge pages, of 2 MiB. Default false.
+    ///
+    /// TODO
+    pub fn huge_pages(&mut self, huge: bool) -> &mut Options {
+        self.huge_pages = huge;
         self
     }
 

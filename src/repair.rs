@@ -11,7 +11,7 @@ use crate::faults::{Point, reach};
 use crate::handle::Store;
 use crate::options::{Durability, Options};
 use crate::store::{Damaged, Item, LOCK, Progress, Salvage, Stats, holds_nothing_else};
-use crate::sys::{Access, Disk, LockKind, Unfinished, open_real};
+use crate::sys::{Access, Disk, LockKind, Unfinished, Wishes, open_real};
 use crate::table::Table;
 
 /// A batch is committed when it has as many operations, or bytes of values.
@@ -81,10 +81,11 @@ impl Options {
             return Err(Error::InvalidOption { option: "to", why });
         }
         // A page that the disk cannot deliver is damage like any other.
-        let damaged = Damaged::open(open_real(from, true), &mut watch)?;
+        let damaged =
+            Damaged::open(open_real(from, Wishes { guard: true, huge: false }), &mut watch)?;
         reach(Point::RepairRead);
         clear(&place)?;
-        let disk = open_real(place.path(), false);
+        let disk = open_real(place.path(), Wishes::default());
         let salvage = self.rebuild(damaged, disk, &mut watch).inspect_err(|_| {
             // The first failure is the one to tell; what stays is replaced by the next repair.
             let _ = place.clear();
@@ -124,7 +125,7 @@ impl Options {
         let mut options = self.clone();
         options.create(false).create_new(false).rebuild_index(true);
         options.check()?;
-        let disk = open_real(path.as_ref(), self.sigbus_guard);
+        let disk = open_real(path.as_ref(), self.wishes());
         let store = Store::open_watched_on(disk, &options, &mut watch)?;
         let stats = store.stats()?;
         store.close()?;
@@ -231,7 +232,7 @@ fn refused(to: &Path, error: io::Error) -> Error {
 /// Removes what an earlier repair has left, unless it is still at it or it is something else.
 fn clear(place: &Unfinished) -> Result<()> {
     let path = place.path();
-    let disk = open_real(path, false);
+    let disk = open_real(path, Wishes::default());
     match holds_nothing_else(&*disk) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Ok(true) => {}

@@ -11,7 +11,7 @@ use memmap2::{Advice, MmapRaw, UncheckedAdvice};
 /// Has the pages from `offset` on come one at a time, and those that are there come anew.
 pub(super) fn singly(map: &MmapRaw, offset: usize) {
     let len = map.len() - offset;
-    let _ = map.advise_range(Advice::Random, offset, len);
+    by_themselves(map, offset, len);
     forget(map, offset, len);
 }
 
@@ -29,7 +29,21 @@ pub(super) fn together(map: &MmapRaw) {
 
 /// Has the first pages, of `len` bytes, come one at a time from now on; those that are there stay.
 pub(super) fn scattered(map: &MmapRaw, len: usize) {
-    let _ = map.advise_range(Advice::Random, 0, len);
+    by_themselves(map, 0, len);
+}
+
+fn by_themselves(map: &MmapRaw, offset: usize, len: usize) {
+    #[cfg(target_os = "linux")]
+    let _ = map.advise_range(Advice::NoHugePage, offset, len);
+    let _ = map.advise_range(Advice::Random, offset, len);
+}
+
+/// Has pages come as huge ones, each of which takes one entry of the page table. A store to one makes all of it dirty.
+pub(super) fn huge(map: &MmapRaw) {
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(Advice::HugePage);
+    #[cfg(not(target_os = "linux"))]
+    let _ = map;
 }
 
 /// Has the page table know every page of a range; false if it cannot.

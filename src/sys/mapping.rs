@@ -15,13 +15,15 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use super::backing::Backing;
 use super::guard::Watch;
-use super::{Access, advice, life};
+use super::{Access, Wishes, advice, life};
 
 /// Bytes of which a sync first has the mapping for stores forget the pages: what is less has few.
 const MANY: usize = 128 << 10;
 /// Bytes that are forgotten and synced at once: of more, a writer that goes on would have many mapped again by the time they are
 /// written.
 const AT_ONCE: usize = 16 << 20;
+/// A huge page, which takes one entry of the page table.
+pub(super) const HUGE: usize = 2 << 20;
 
 /// A range of a file in the address space.
 struct Window {
@@ -31,7 +33,13 @@ struct Window {
 }
 
 impl Window {
-    fn new(file: &File, offset: u64, len: usize, access: Access, guard: bool) -> io::Result<Self> {
+    fn new(
+        file: &File,
+        offset: u64,
+        len: usize,
+        access: Access,
+        wishes: Wishes,
+    ) -> io::Result<Self> {
         let mut options = MmapOptions::new();
         options.offset(offset).len(len);
         let map = match access {
@@ -39,7 +47,10 @@ impl Window {
             Access::Write => options.map_raw(file),
         }?;
         let address = map.as_mut_ptr().expose_provenance();
-        let watch = guard.then(|| Watch::new(address, len, access)).transpose()?;
+        let watch = wishes.guard.then(|| Watch::new(address, len, access)).transpose()?;
+        if wishes.huge {
+            advice::huge(&map);
+        }
         Ok(Window { watch, map })
     }
 
@@ -58,6 +69,8 @@ pub(super) struct Mapping {
     stores: Option<Window>,
     /// Pages that are not in memory come by themselves: there may be many of them.
     scattered: AtomicBool,
+    /// Pages come as huge ones, unless they come by themselves.
+    huge: bool,
     /// On a full btrfs, the fault that makes one page writable has the others written back, which protects them again. A
     /// store that needs two at once would fault for ever.
     page_by_page: bool,
@@ -70,9 +83,10 @@ impl Mapping {
         offset: u64,
         len: usize,
         access: Access,
-        guard: bool,
+        wishes: Wishes,
     ) -> io::Result<Mapping> {
-        let window = |access| Window::new(file, offset, len, access, guard);
+        let wishes = Wishes { huge: wishes.huge && len >= HUGE, ..wishes };
+        let window = |access| Window::new(file, offset, len, access, wishes);
         let is_write = access == Access::Write;
         // ThreadSanitizer takes two addresses for two memories.
         let (first, second) =
@@ -81,6 +95,7 @@ impl Mapping {
             reads: window(first)?,
             stores: second.then(|| window(Access::Write)).transpose()?,
             scattered: AtomicBool::new(false),
+            huge: wishes.huge,
             page_by_page: is_write && life::copies_on_write(file),
         })
     }
@@ -89,7 +104,7 @@ impl Mapping {
     pub(super) fn of_memory(map: MmapRaw, page_by_page: bool) -> Mapping {
         let reads = Window { watch: None, map };
         let scattered = AtomicBool::new(false);
-        Mapping { reads, stores: None, scattered, page_by_page }
+        Mapping { reads, stores: None, scattered, huge: false, page_by_page }
     }
 
     /// What is stored through and synced.
@@ -136,6 +151,10 @@ unsafe impl Backing for Mapping {
             let len = AT_ONCE.min(offset + len - at);
             self.forget(at, len);
             self.dirty_side().flush_range(at, len)?;
+            if self.huge {
+                // The kernel has cut up what was stored to meanwhile. Mapped anew, a huge page is whole again.
+                self.forget(at, len);
+            }
         }
         Ok(())
     }
@@ -146,6 +165,9 @@ unsafe impl Backing for Mapping {
 
     fn together(&self) {
         self.windows().for_each(|window| advice::together(&window.map));
+        if self.huge {
+            self.windows().for_each(|window| advice::huge(&window.map));
+        }
     }
 
     fn scattered(&self, len: usize) {

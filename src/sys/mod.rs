@@ -83,6 +83,15 @@ pub(crate) enum Access {
     Write,
 }
 
+/// How the mappings of a disk's files are to be, beside what they are used for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wishes {
+    /// A page that cannot be had is marked, and raises no signal.
+    pub(crate) guard: bool,
+    /// Pages come as huge ones, of 2 MiB.
+    pub(crate) huge: bool,
+}
+
 /// How a file is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LockKind {
@@ -187,6 +196,11 @@ pub(crate) trait File: Send + Sync + Debug {
     /// Reserves the blocks of a range, of which some may be holes or past the end, and extends the file with zeros if it ends
     /// before `to`. On failure the length is what it was.
     fn reserve(&self, from: u64, to: u64) -> io::Result<()>;
+
+    /// The bytes that come into memory together, if the file ends with no part of them.
+    fn piece(&self) -> u64 {
+        PAGE as u64
+    }
 
     /// Maps `len` bytes from `offset` (a multiple of [`PAGE`]), shared. The range may reach beyond the end of the
     /// file, but only what lies before the end may be touched (U4).

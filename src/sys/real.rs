@@ -14,18 +14,18 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::mapping::Mapping;
+use super::mapping::{HUGE, Mapping};
 use super::mode::FileMode;
 use super::{
-    Access, Disk, File, Futex, LockKind, Mark, PAGE, Region, advice, futex, life, mark, memory,
-    random_u64, reserve,
+    Access, Disk, File, Futex, LockKind, Mark, PAGE, Region, Wishes, advice, futex, life, mark,
+    memory, random_u64, reserve,
 };
 
-/// The disk whose store's directory is `path`. With `guard`, a mapping that is lost is marked, and raises no signal.
-pub(crate) fn open_real(path: &Path, guard: bool) -> Arc<dyn Disk> {
+/// The disk whose store's directory is `path`.
+pub(crate) fn open_real(path: &Path, wishes: Wishes) -> Arc<dyn Disk> {
     // Absolute, so that a later change of the working directory does not lead to other files.
     let root = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    Arc::new(RealDisk { root, dir: OnceLock::new(), mode: FileMode::new(), guard })
+    Arc::new(RealDisk { root, dir: OnceLock::new(), mode: FileMode::new(), wishes })
 }
 
 #[derive(Debug)]
@@ -35,7 +35,7 @@ struct RealDisk {
     /// The directory itself, once there is one.
     dir: OnceLock<OwnedFd>,
     mode: FileMode,
-    guard: bool,
+    wishes: Wishes,
 }
 
 impl RealDisk {
@@ -62,7 +62,7 @@ impl RealDisk {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Arc::new(RealFile { file, guard: self.guard }))
+        Ok(Arc::new(RealFile { file, wishes: self.wishes }))
     }
 }
 
@@ -119,7 +119,7 @@ impl Disk for RealDisk {
             let _ = self.remove(name);
             return Err(error);
         }
-        Ok(Arc::new(RealFile { file, guard: self.guard }))
+        Ok(Arc::new(RealFile { file, wishes: self.wishes }))
     }
 
     fn touch(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -155,7 +155,7 @@ impl Disk for RealDisk {
             let _ = self.remove(name);
             return Err(error.into());
         }
-        Ok(Arc::new(RealFile { file: made, guard: self.guard }))
+        Ok(Arc::new(RealFile { file: made, wishes: self.wishes }))
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
@@ -190,7 +190,7 @@ impl Disk for RealDisk {
 #[derive(Debug)]
 struct RealFile {
     file: fs::File,
-    guard: bool,
+    wishes: Wishes,
 }
 
 impl File for RealFile {
@@ -207,6 +207,10 @@ impl File for RealFile {
         if len <= old { Ok(()) } else { reserve::extend(&self.file, old, len) }
     }
 
+    fn piece(&self) -> u64 {
+        if self.wishes.huge { HUGE as u64 } else { PAGE as u64 }
+    }
+
     fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
         if from >= to { Ok(()) } else { reserve::extend(&self.file, from, to) }
     }
@@ -218,7 +222,7 @@ impl File for RealFile {
                 "a mapping must start at a page",
             ));
         }
-        let mapping = Mapping::of_file(&self.file, offset, len, access, self.guard)?;
+        let mapping = Mapping::of_file(&self.file, offset, len, access, self.wishes)?;
         Ok(Region::new(Box::new(mapping), access))
     }
 

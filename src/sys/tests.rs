@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::sim::SimDisk;
-use super::{Access, Disk, File, LockKind, PAGE, Region, open_real, random_u64};
+use super::{Access, Disk, File, LockKind, PAGE, Region, Wishes, open_real, random_u64};
 
 const SIZE: u64 = PAGE as u64;
 
@@ -15,7 +15,7 @@ fn on_both(test: impl Fn(&dyn Disk)) {
     test(&*SimDisk::new(1).disk());
     if !cfg!(miri) {
         let dir = tempfile::tempdir().expect("temporary directory");
-        test(&*open_real(&dir.path().join("a/store"), false));
+        test(&*open_real(&dir.path().join("a/store"), Wishes::default()));
     }
 }
 
@@ -173,7 +173,7 @@ fn known(address: *const u8) -> u64 {
 fn what_is_synced_is_known_to_who_reads_and_forgotten_for_stores() {
     const LEN: usize = 20 << 20;
     let dir = tempfile::tempdir().expect("directory");
-    let file = open_real(dir.path(), false).create("file", LEN as u64).expect("a file");
+    let file = open_real(dir.path(), Wishes::default()).create("file", LEN as u64).expect("a file");
     let region = file.map(0, LEN, Access::Write).expect("map");
     let word = |page: usize| region.word(page * PAGE).expect("in range").load(Relaxed);
     let store = |value| {
@@ -317,7 +317,7 @@ fn life_is_the_same_for_all_handles_of_a_file() {
 #[cfg_attr(miri, ignore = "maps real files")]
 fn real_files_are_private_and_their_blocks_reserved() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let disk = open_real(&dir.path().join("store"), false);
+    let disk = open_real(&dir.path().join("store"), Wishes::default());
     disk.make_dir("").expect("make the root");
     let file = disk.create("file", 10 * SIZE).expect("create");
     let mode = |path: &str| {
@@ -332,7 +332,7 @@ fn real_files_are_private_and_their_blocks_reserved() {
 #[cfg_attr(miri, ignore = "maps real files")]
 fn a_real_file_that_cannot_grow_keeps_its_length() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let disk = open_real(dir.path(), false);
+    let disk = open_real(dir.path(), Wishes::default());
     let file = disk.create("file", SIZE).expect("create");
     assert!(file.grow(1 << 62).is_err());
     assert_eq!(file.len().expect("length"), SIZE);
@@ -350,7 +350,7 @@ fn a_real_name_that_is_no_file_does_not_block() {
     }
     for access in [Access::Read, Access::Write] {
         assert_eq!(
-            kind(open_real(dir.path(), false).open("pipe", access)),
+            kind(open_real(dir.path(), Wishes::default()).open("pipe", access)),
             ErrorKind::InvalidInput
         );
     }

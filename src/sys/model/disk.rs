@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::super::flock::Locks;
 use super::super::marks::Marks;
-use super::super::{Access, Disk, File, Futex, LockKind, Mark, PAGE};
+use super::super::{Access, Disk, File, Futex, LockKind, Mark, PAGE, Wishes};
 use super::futex::ModelFutex;
 use super::memory::Page;
 use super::region::Region;
@@ -423,6 +423,6 @@ impl File for ModelFile {
 }
 
 /// In a model there is no other disk.
-pub(crate) fn open_real(_path: &Path, _guarded: bool) -> Arc<dyn Disk> {
+pub(crate) fn open_real(_path: &Path, _wishes: Wishes) -> Arc<dyn Disk> {
     ModelDisk::new(16, 1, |_, _| None).disk()
 }
