@@ -151,10 +151,6 @@ unsafe impl Backing for Mapping {
             let len = AT_ONCE.min(offset + len - at);
             self.forget(at, len);
             self.dirty_side().flush_range(at, len)?;
-            if self.huge {
-                // The kernel has cut up what was stored to meanwhile. Mapped anew, a huge page is whole again.
-                self.forget(at, len);
-            }
         }
         Ok(())
     }

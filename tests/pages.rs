@@ -1,0 +1,115 @@
+//! How the pages of a store that is written come into memory: ahead of a load, and as huge ones where that is asked for.
+
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use mapstone::{Options, Store};
+
+const KEYS: u64 = 300_000;
+const VALUE: [u8; 100] = [b'v'; 100];
+const MIB: u64 = 1 << 20;
+
+fn key(i: u64) -> [u8; 8] {
+    i.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()
+}
+
+fn load(store: &Store) {
+    let mut batch = store.batch();
+    for i in 0..KEYS {
+        batch.put(key(i), VALUE).expect("a short key");
+        if batch.len() == 1000 {
+            batch.commit().expect("room");
+        }
+    }
+}
+
+/// Bytes that `field` tells of this process's mappings for stores of the files under `path`.
+fn mapped(path: &Path, field: &str) -> u64 {
+    let text = fs::read_to_string("/proc/self/smaps").expect("a kernel that counts");
+    let path = path.to_str().expect("a name in UTF-8");
+    let (mut ours, mut sum) = (false, 0);
+    for line in text.lines() {
+        if line.contains("-s ") || line.contains("-p ") {
+            ours = line.contains(" rw-s ") && line.contains(path);
+        } else if ours && let Some(rest) = line.strip_prefix(field) {
+            let number = rest.trim_start_matches(':').trim().trim_end_matches(" kB");
+            sum += 1024 * number.parse::<u64>().expect("a number");
+        }
+    }
+    sum
+}
+
+fn dir() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory")
+}
+
+#[test]
+fn pages_are_ready_ahead_of_a_load() {
+    let dir = dir();
+    for background in [false, true] {
+        let path = dir.path().join(format!("{background}"));
+        let store = Options::new().background(background).open(&path).expect("a store");
+        load(&store);
+        let (log, written) = (path.join("log"), store.position().as_u64());
+        let ready = || mapped(&log, "Rss") >= written + 2 * MIB;
+        let begun = Instant::now();
+        while background && !ready() && begun.elapsed() < Duration::from_secs(20) {
+            sleep(Duration::from_millis(5));
+        }
+        let found = mapped(&log, "Rss");
+        println!("{written} bytes written, {found} ready, background thread: {background}");
+        assert_eq!(ready(), background, "{found} bytes ready");
+    }
+}
+
+#[test]
+fn nothing_is_ready_ahead_of_commits_that_are_durable_one_by_one() {
+    let dir = dir();
+    let path = dir.path().join("store");
+    let mut options = Options::new();
+    let store = options.durability(mapstone::Durability::Immediate).open(&path).expect("a store");
+    for i in 0..6 {
+        store.put(key(i), vec![b'v'; 200 << 10]).expect("room");
+    }
+    sleep(Duration::from_millis(50));
+    let (found, written) = (mapped(&path.join("log"), "Rss"), store.position().as_u64());
+    assert!(found <= written + MIB / 2, "{found} bytes ready, {written} written");
+}
+
+/// Whether the kernel and the file system of a directory are known to have huge pages for files.
+fn has_huge_pages(path: &Path) -> bool {
+    const EXT4: i64 = 0xEF53;
+    let enabled = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
+    let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let ext4 = rustix::fs::statfs(path).is_ok_and(|found| found.f_type == EXT4);
+    ext4 && version >= (6, 16) && enabled.is_ok_and(|enabled| !enabled.contains("[never]"))
+}
+
+#[test]
+fn huge_pages_are_had_where_they_are_asked_for() {
+    let dir = dir();
+    let path = dir.path().join("store");
+    if !has_huge_pages(dir.path()) {
+        println!("skipped: huge pages, which this kernel may not have for this file system");
+        return;
+    }
+    let open = || Options::new().huge_pages(true).open(&path).expect("a store");
+    let store = open();
+    load(&store);
+    let huge = |name: &str| mapped(&path.join(name), "FilePmdMapped") / MIB;
+    let (log, index) = (huge("log"), huge("index"));
+    println!("MiB in huge pages: {log} of the log, {index} of the index");
+    assert!(log >= 8 && index >= 2, "MiB in huge pages: {log} of the log, {index} of the index");
+    let len = fs::metadata(path.join("index")).expect("an index").len();
+    assert!(len.is_multiple_of(2 * MIB), "an index of {len} bytes");
+    store.close().expect("a sound disk");
+    let store = open();
+    assert!(store.verify().expect("readable").is_ok());
+    assert_eq!(store.stats().expect("figures").entries, KEYS);
+}
