@@ -149,6 +149,7 @@ pub fn kinds() -> Vec<&'static Kind> {
     vec![
         &peers::hashmap::KIND,
         &peers::mapstone::KIND,
+        &peers::mapstone::HUGE,
         &peers::floor::KIND,
         #[cfg(feature = "heed")]
         &peers::heed::KIND,

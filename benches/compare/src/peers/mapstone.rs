@@ -1,4 +1,4 @@
-//! mapstone, with its defaults.
+//! mapstone, with its defaults, and with huge pages.
 
 use std::path::Path;
 
@@ -8,13 +8,21 @@ use mapstone::{Durability, Options, Store};
 use crate::peer::{Kind, Op, PLAIN, Peer, Reader, Setup, Survives};
 
 pub const KIND: Kind = Kind { name: "mapstone", shared: true, many: true, open, ..PLAIN };
+pub const HUGE: Kind = Kind { name: "mapstone (huge pages)", open: open_huge, ..KIND };
 
 struct Mapstone(Store);
 
 struct Session<'a>(&'a Store);
 
 fn open(dir: &Path, setup: Setup) -> Result<Box<dyn Peer>> {
-    let mut options = Options::new();
+    open_with(&mut Options::new(), dir, setup)
+}
+
+fn open_huge(dir: &Path, setup: Setup) -> Result<Box<dyn Peer>> {
+    open_with(Options::new().huge_pages(true), dir, setup)
+}
+
+fn open_with(options: &mut Options, dir: &Path, setup: Setup) -> Result<Box<dyn Peer>> {
     options.durability(if setup.ask == Survives::Power {
         Durability::Immediate
     } else {
