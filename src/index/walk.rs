@@ -37,7 +37,7 @@ impl Index {
             }
             collected?;
             let depth = probe.entry().depth();
-            if depth > probe.cell().depth() {
+            if depth > probe.cell.depth() {
                 return Err(self.bad_entry(self.entry_offset(&probe)));
             }
             let next = ((from >> (STORED_BITS - depth)) + 1) << (STORED_BITS - depth);

@@ -63,7 +63,7 @@ impl Walk {
     fn resolve_quickly<'p>(&self, reader: Reader<'p>, position: u64) -> Option<Option<Record<'p>>> {
         let record = reader.log.mapped(position)?;
         let visible = position < self.at || record.version() < self.at;
-        if !visible || reader.engine.guarded || reader.engine.verify_on_read {
+        if !visible || reader.engine.is_careful() {
             return None;
         }
         Some((record.header().table == self.table && record.is_put()).then_some(record))
