@@ -165,7 +165,19 @@ pub struct Iter<'a> {
 impl<'a> Iterator for Iter<'a> {
     type Item = Result<(&'a [u8], Value<'a>)>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
+        match self.walk.next_quickly(self.snapshot.reader()) {
+            Some(record) => Some(Ok((record.key(), Value::of(record)))),
+            None => self.next_slowly(),
+        }
+    }
+}
+
+impl<'a> Iter<'a> {
+    #[cold]
+    #[inline(never)]
+    fn next_slowly(&mut self) -> Option<<Self as Iterator>::Item> {
         let found = self.walk.next(self.snapshot.reader())?;
         Some(found.map(|record| (record.key(), Value::of(record))))
     }

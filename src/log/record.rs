@@ -77,6 +77,13 @@ impl<'a> Record<'a> {
         self.position() + self.header().size()
     }
 
+    /// Bytes from the start of the header to the end of the value.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
+    pub(crate) fn len(&self) -> usize {
+        self.header().value_end() as usize
+    }
+
     #[inline]
     pub(crate) fn key(&self) -> &'a [u8] {
         self.slice(self.header().key_offset(), u64::from(self.header().key_len))
@@ -108,9 +115,7 @@ impl<'a> Record<'a> {
     /// Reads from every page that the record is on.
     #[inline]
     pub(crate) fn touch(&self) {
-        #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
-        let len = self.header().value_end() as usize;
-        self.segment.region().touch(self.offset, len);
+        self.segment.region().touch(self.offset, self.len());
     }
 
     /// A page of its segment could not be had; what was read of the record may be zeros.
