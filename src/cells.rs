@@ -18,6 +18,34 @@ pub(crate) struct Cells {
     believed: std::sync::atomic::AtomicU64,
 }
 
+/// The cells that a read looks at, found once: they are side by side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Front<'a>(&'a [Word; 3]);
+
+impl Front<'_> {
+    /// End of the last commit that anyone may see.
+    #[inline]
+    pub(crate) fn committed(self) -> u64 {
+        self.word(cell::COMMITTED).load(Acquire)
+    }
+
+    #[inline]
+    pub(crate) fn directory(self) -> Cell {
+        Cell(self.word(cell::DIRECTORY).load(Acquire))
+    }
+
+    /// Readers that are not registered must be at or past this position: what only earlier ones need may be gone.
+    #[inline]
+    pub(crate) fn horizon(self) -> u64 {
+        self.word(cell::HORIZON).load(Acquire)
+    }
+
+    #[inline]
+    fn word(&self, offset: usize) -> &Word {
+        &self.0[(offset - cell::COMMITTED) / size_of::<u64>()]
+    }
+}
+
 impl Cells {
     /// `region` is the whole of `meta`.
     pub(crate) fn new(region: Region) -> Cells {
@@ -30,7 +58,14 @@ impl Cells {
 
     #[inline]
     fn word(&self, offset: usize) -> &Word {
-        self.region.word(offset).expect("the cells lie within meta")
+        self.region.word(offset).unwrap_or_else(|| beyond())
+    }
+
+    /// The cells that a read looks at.
+    #[inline]
+    pub(crate) fn front(&self) -> Front<'_> {
+        let words = self.region.words(cell::COMMITTED, 3).and_then(<[Word]>::first_chunk);
+        Front(words.unwrap_or_else(|| beyond()))
     }
 
     #[inline]
@@ -43,7 +78,7 @@ impl Cells {
     /// End of the last commit that anyone may see.
     #[inline]
     pub(crate) fn committed(&self) -> u64 {
-        self.word(cell::COMMITTED).load(Acquire)
+        self.front().committed()
     }
 
     /// End of the commit before the last, as long as no other is on its way.
@@ -111,7 +146,7 @@ impl Cells {
 
     #[inline]
     pub(crate) fn directory(&self) -> Cell {
-        Cell(self.word(cell::DIRECTORY).load(Acquire))
+        self.front().directory()
     }
 
     pub(crate) fn set_directory(&self, to: Cell) {
@@ -153,10 +188,8 @@ impl Cells {
         self.to_store(cell::CHECKPOINT).store(to.0, Release);
     }
 
-    /// Readers that are not registered must be at or past this position: what only earlier ones need may be gone.
-    #[inline]
     pub(crate) fn horizon(&self) -> u64 {
-        self.word(cell::HORIZON).load(Acquire)
+        self.front().horizon()
     }
 
     /// Ordered before everything that is destroyed after it (invariant I15).
@@ -308,6 +341,13 @@ impl Cells {
         let pair = self.word(cell::SPLIT_FROM).load(Relaxed);
         (to & SPLITTING != 0).then_some((pair as u32, (pair >> 32) as u32, to as u32))
     }
+}
+
+/// Without arguments, so that nothing is prepared for a call that is never made.
+#[cold]
+#[inline(never)]
+fn beyond() -> ! {
+    unreachable!("the cells lie within meta")
 }
 
 /// A number of index pages, of which there are at most 2^32 with the header.

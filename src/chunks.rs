@@ -40,7 +40,8 @@ fn place(first: u32, page: u32) -> (usize, u32) {
     if page < first {
         return (0, page);
     }
-    let chunk = u32::BITS - (page / first).leading_zeros();
+    // The first chunk has a power of two of pages, and a division would take long.
+    let chunk = u32::BITS - (page >> first.trailing_zeros()).leading_zeros();
     (chunk as usize, page - first_page(first, chunk))
 }
 
@@ -130,8 +131,8 @@ impl Chunks {
         if page >= self.backed.load(Acquire) {
             return None;
         }
-        let (chunk, index) = place(self.first, page);
-        self.regions[chunk].get()?.words(index as usize * PAGE_BYTES, WORDS)
+        let near = self.near().and_then(|region| region.words(page as usize * PAGE_BYTES, WORDS));
+        near.or_else(|| self.far(page).and_then(|(region, offset)| region.words(offset, WORDS)))
     }
 
     /// One word of the run of pages that starts at `page` and lies in one chunk, if it is mapped.
@@ -140,16 +141,31 @@ impl Chunks {
         if page as usize + word / WORDS >= self.backed.load(Acquire) as usize {
             return None;
         }
-        let (chunk, index) = place(self.first, page);
-        self.regions[chunk].get()?.word(index as usize * PAGE_BYTES + 8 * word)
+        let near =
+            self.near().and_then(|region| region.word(page as usize * PAGE_BYTES + 8 * word));
+        near.or_else(|| self.far(page).and_then(|(region, offset)| region.word(offset + 8 * word)))
     }
 
-    /// Prefetches a line of a page, if it is mapped.
+    /// The first chunk, in which most pages are: one that lies in it is where its number says.
     #[inline]
-    pub(crate) fn prefetch(&self, page: u32, offset: usize) {
+    fn near(&self) -> Option<&Region> {
+        self.regions[0].get()
+    }
+
+    /// The chunk of a page, if it is mapped, and where in it the page begins.
+    #[inline(never)]
+    fn far(&self, page: u32) -> Option<(&Region, usize)> {
         let (chunk, index) = place(self.first, page);
-        if let Some(region) = self.regions[chunk].get() {
-            region.prefetch(index as usize * PAGE_BYTES + offset);
+        Some((self.regions[chunk].get()?, index as usize * PAGE_BYTES))
+    }
+
+    /// Prefetches the lines of a page that `len` bytes from `offset` on are in, if it is mapped.
+    #[inline]
+    pub(crate) fn prefetch(&self, page: u32, offset: usize, len: usize) {
+        let near = self.near().filter(|_| page < self.first);
+        let found = near.map(|region| (region, page as usize * PAGE_BYTES));
+        if let Some((region, start)) = found.or_else(|| self.far(page)) {
+            region.prefetch(start + offset, len);
         }
     }
 

@@ -14,43 +14,57 @@ pub(crate) struct Keyspace<'a> {
     pub(crate) table: u32,
 }
 
+/// A first look has not settled a lookup.
+struct Unsettled;
+
 impl<'a> Keyspace<'a> {
     #[inline]
     pub(crate) fn get(self, key: &[u8]) -> Result<Option<Value<'a>>> {
+        let table = self.table;
+        let found = Pinned::find(self.engine, |engine, pin| {
+            let found = engine.reader(pin).get_fresh_quickly(table, key).ok_or(Unsettled)?;
+            Ok(found.map(|record| record.value()))
+        });
+        match found {
+            Ok(found) => Ok(found.map(Value::from)),
+            Err(Unsettled) => self.get_slowly(key),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn get_slowly(self, key: &[u8]) -> Result<Option<Value<'a>>> {
         let table = self.table;
         let found = self.engine.fresh(|at| {
             Pinned::find(self.engine, |engine, pin| {
                 Ok(engine.reader(pin).get(table, key, at)?.map(|record| record.value()))
             })
         });
-        Ok(found?.map(Value::new))
+        Ok(found?.map(Value::from))
     }
 
     #[inline]
     pub(crate) fn contains(self, key: &[u8]) -> Result<bool> {
-        let found = |at| {
-            let found = self.engine.reader(&Pin::new()).get(self.table, key, at)?.is_some();
-            Ok(found.then_some(()))
-        };
-        Ok(self.engine.fresh(found)?.is_some())
+        match self.engine.reader(&Pin::new()).get_fresh_quickly(self.table, key) {
+            Some(found) => Ok(found.is_some()),
+            None => Ok(self.get_slowly(key)?.is_some()),
+        }
     }
 
     pub(crate) fn get_many<K: AsRef<[u8]>>(self, keys: &[K]) -> Result<Vec<Option<Value<'a>>>> {
         let table = self.table;
-        let read = |at| {
-            Pinned::find_all(self.engine, keys.len(), |engine, pin, gather| {
-                engine.reader(pin).get_many(table, keys, at, |found| {
-                    gather.push(found.map(|record| record.value()));
-                })
-            })
-        };
         // All of one commit: one key that was not found may have been reclaimed, and then none counts.
         loop {
             let at = self.engine.committed();
-            let found = read(at);
-            let all = found.as_ref().is_ok_and(|found| found.iter().all(Option::is_some));
-            if all || self.engine.is_fresh(at) {
-                return Ok(found?.into_iter().map(|found| found.map(Value::new)).collect());
+            let mut all = true;
+            let found = Pinned::find_all(self.engine, keys.len(), |engine, pin, gather| {
+                engine.reader(pin).get_many(table, keys, at, |found| {
+                    all &= found.is_some();
+                    gather.push(found.map(|record| record.value()));
+                })
+            });
+            if (all && found.is_ok()) || self.engine.is_fresh(at) {
+                return found;
             }
         }
     }

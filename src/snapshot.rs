@@ -80,7 +80,10 @@ impl Snapshot {
     /// As [`Store::get`](crate::Store::get).
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'_>>> {
-        Ok(self.reader().get(self.table, key.as_ref(), self.at.at)?.map(Value::of))
+        match self.reader().get_quickly(self.table, key.as_ref(), self.at.at) {
+            Some(found) => Ok(found.map(Value::of)),
+            None => self.get_slowly(key.as_ref()),
+        }
     }
 
     /// True if `key` has a value.
@@ -89,7 +92,15 @@ impl Snapshot {
     /// As [`Store::get`](crate::Store::get).
     #[inline]
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.reader().get(self.table, key.as_ref(), self.at.at)?.is_some())
+        match self.reader().get_quickly(self.table, key.as_ref(), self.at.at) {
+            Some(found) => Ok(found.is_some()),
+            None => Ok(self.get_slowly(key.as_ref())?.is_some()),
+        }
+    }
+
+    #[cold]
+    fn get_slowly(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
+        Ok(self.reader().get(self.table, key, self.at.at)?.map(Value::of))
     }
 
     /// The values of many keys; see [`Store::get_many`](crate::Store::get_many).
@@ -154,7 +165,19 @@ pub struct Iter<'a> {
 impl<'a> Iterator for Iter<'a> {
     type Item = Result<(&'a [u8], Value<'a>)>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
+        match self.walk.next_quickly(self.snapshot.reader()) {
+            Some(record) => Some(Ok((record.key(), Value::of(record)))),
+            None => self.next_slowly(),
+        }
+    }
+}
+
+impl<'a> Iter<'a> {
+    #[cold]
+    #[inline(never)]
+    fn next_slowly(&mut self) -> Option<<Self as Iterator>::Item> {
         let found = self.walk.next(self.snapshot.reader())?;
         Some(found.map(|record| (record.key(), Value::of(record))))
     }

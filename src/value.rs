@@ -30,12 +30,14 @@ pub struct Value<'a> {
     pinned: Pinned<'a>,
 }
 
-impl<'a> Value<'a> {
+impl<'a> From<Pinned<'a>> for Value<'a> {
     #[inline]
-    pub(crate) fn new(pinned: Pinned<'a>) -> Value<'a> {
+    fn from(pinned: Pinned<'a>) -> Value<'a> {
         Value { pinned }
     }
+}
 
+impl<'a> Value<'a> {
     /// A value whose memory somebody else keeps.
     #[inline]
     pub(crate) fn of(record: Record<'a>) -> Value<'a> {
@@ -45,7 +47,7 @@ impl<'a> Value<'a> {
     /// The same of bytes.
     #[inline]
     pub(crate) fn borrowed(bytes: &'a [u8]) -> Value<'a> {
-        Value::new(Pinned::borrowed(bytes))
+        Value { pinned: Pinned::borrowed(bytes) }
     }
 
     /// The bytes.

@@ -97,13 +97,13 @@ impl Tags {
     /// The slot's `cur` word carries this key's tag.
     #[inline]
     pub(crate) fn is_cur(self, word: u64) -> bool {
-        word & !POSITION_MASK == self.cur
+        word ^ self.cur <= POSITION_MASK
     }
 
     /// The slot's `prev` word carries this key's tag.
     #[inline]
     pub(crate) fn is_prev(self, word: u64) -> bool {
-        word & !POSITION_MASK == self.prev
+        word ^ self.prev <= POSITION_MASK
     }
 }
 

@@ -72,9 +72,9 @@ impl Header {
     #[inline]
     pub(crate) fn is_valid(words: [u64; 3]) -> bool {
         let flags = COMMIT | LIVE_BEFORE | RELOCATED;
-        let known = 3 << 48 | u64::from(flags) << 56 | 0xFFFF_FFFF_FFFF;
-        let kind = words[1] >> 48 & 3;
-        words[1] & !known == 0 && (kind == 1 || kind == 2) && words[2].is_multiple_of(ALIGN)
+        // Without the flags that there are, what is left is a kind: one comparison for all.
+        let kind = words[1] >> 48 & !(u64::from(flags) << 8);
+        kind.wrapping_sub(1) < Kind::Tombstone as u64 && words[2].is_multiple_of(ALIGN)
     }
 
     /// The fields of words that can be a header.
@@ -84,7 +84,7 @@ impl Header {
         let flags = (words[1] >> 56) as u8;
         Header {
             crc: words[0] as u32,
-            kind: if words[1] >> 48 & 3 == 1 { Kind::Put } else { Kind::Tombstone },
+            kind: if words[1] >> 48 & 1 == 1 { Kind::Put } else { Kind::Tombstone },
             commit: flags & COMMIT != 0,
             live_before: flags & LIVE_BEFORE != 0,
             relocated: flags & RELOCATED != 0,

@@ -4,6 +4,7 @@
 mod allocate;
 mod build;
 mod edit;
+mod first;
 mod probe;
 mod restore;
 mod split;
@@ -17,7 +18,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 pub(crate) use allocate::Captured;
 pub(crate) use edit::{Editor, Place};
-pub(crate) use probe::{First, Probe};
+pub(crate) use first::{First, Way};
+pub(crate) use probe::Probe;
 pub(crate) use restore::all_slots;
 pub(crate) use survey::Leaf;
 pub(crate) use tidy::Tidied;

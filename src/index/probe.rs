@@ -3,19 +3,18 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::error::Result;
-use crate::faults::{Bug, Point, planted, reach};
+use crate::faults::{Bug, planted};
+use crate::format::PAGE;
 use crate::format::directory::{Cell, ENTRY, Entry};
 use crate::format::hash::Hash;
 use crate::format::page::{
     LINE, LINE_SLOTS, LINES, SHAPE_WORD, Tags, line_word, position, start_line,
 };
-use crate::format::{PAGE, PAGE_BYTES};
 use crate::sys::Word;
 use crate::sys::prefetch;
 use crate::sys::sync::fence;
 
 use super::Index;
-use super::build::MAX_PROBE;
 
 /// Longest chain that is followed: 4 GiB of keys that collide in all stored bits.
 const MAX_CHAIN: u32 = 1 << 20;
@@ -23,9 +22,9 @@ const MAX_CHAIN: u32 = 1 << 20;
 /// What the writer and the reader have loaded on the way to a page; kept to see whether it changed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe {
-    hash: Hash,
-    cell: Cell,
-    entry: Entry,
+    pub(super) hash: Hash,
+    pub(super) cell: Cell,
+    pub(super) entry: Entry,
 }
 
 impl Probe {
@@ -34,21 +33,23 @@ impl Probe {
         self.entry
     }
 
-    /// Where the directory is.
-    pub(super) fn cell(&self) -> Cell {
-        self.cell
+    /// What it went by is not what is found there now.
+    #[inline]
+    pub(super) fn changed(
+        &self,
+        cell: impl FnOnce() -> Cell,
+        entry: Option<impl FnOnce() -> Option<Entry>>,
+    ) -> bool {
+        if planted(Bug::SkipRecheck) {
+            return false;
+        }
+        // Everything the probe read comes before these loads.
+        fence(Acquire);
+        if cell() != self.cell && !planted(Bug::IgnoreMovedDirectory) {
+            return true;
+        }
+        entry.is_some_and(|now| !planted(Bug::IgnoreMovedPage) && now() != Some(self.entry))
     }
-}
-
-/// What a first look at a page says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum First {
-    /// The first slot with the key's tag, by its word in the page, and the position it holds.
-    Candidate(usize, u64),
-    /// No slot has the tag, and nothing moved meanwhile. A new key's slot is at this word of the page; 0 if it has no room.
-    Absent(usize),
-    /// Only a full lookup can say.
-    Unsure,
 }
 
 /// Visits the slots on the probe path of one page that carry the tags; `visit` gets the word offset and the position.
@@ -64,40 +65,24 @@ pub(super) fn slots<T>(
     let mut line = start_line(hash.stored());
     for _ in 0..LINES {
         let first = line_word(line);
-        let line_words = &words[first..first + 2 * LINE_SLOTS];
-        let (mut matching, empty) = scan_line(line_words, tags);
-        while matching != 0 {
-            let slot = matching.trailing_zeros() as usize;
-            matching &= matching - 1;
-            if tags.is_prev(line_words[2 * slot + 1].load(Relaxed))
-                && let Some(position) = position(line_words[2 * slot].load(Acquire), reference)
+        let words = &words[first..first + 2 * LINE_SLOTS];
+        let mut last = 0;
+        for slot in 0..LINE_SLOTS {
+            last = words[2 * slot].load(Acquire);
+            if tags.is_cur(last)
+                && tags.is_prev(words[2 * slot + 1].load(Relaxed))
+                && let Some(position) = position(last, reference)
                 && let Some(found) = visit(first + 2 * slot, position)
             {
                 return Some(found);
             }
         }
-        if empty != 0 {
+        if last == 0 {
             return None;
         }
         line = if line + 1 == LINES { 0 } else { line + 1 };
     }
     None
-}
-
-/// Which of the four slots of a line carry the tag of `cur`, and which are empty, as bits.
-///
-/// Without a branch: which slot matches cannot be predicted, and a wrong guess would throw away the loads of the lookups
-/// that follow.
-#[inline]
-fn scan_line(words: &[Word], tags: Tags) -> (u32, u32) {
-    let mut matching = 0;
-    let mut empty = 0;
-    for slot in 0..LINE_SLOTS {
-        let cur = words[2 * slot].load(Acquire);
-        matching |= u32::from(tags.is_cur(cur) & (cur != 0)) << slot;
-        empty |= u32::from(cur == 0) << slot;
-    }
-    (matching, empty)
 }
 
 /// The page after this one in its chain.
@@ -155,70 +140,26 @@ impl Index {
         Some(Probe { entry, ..probe })
     }
 
-    /// Asks for the two lines of the page at which the probe starts.
+    /// Asks for the line of the page at which the probe starts, and the one after it.
     #[inline]
     pub(crate) fn prefetch_page(&self, probe: &Probe) {
         let offset = (start_line(probe.hash.stored()) + 1) * LINE;
-        self.chunks.prefetch(probe.entry.page(), offset);
-        self.chunks.prefetch(probe.entry.page(), (offset + LINE) % PAGE_BYTES);
+        self.chunks.prefetch(probe.entry.page(), offset, 2 * LINE);
     }
 
     #[inline]
-    fn entry_word(&self, probe: &Probe) -> Option<&Word> {
+    pub(super) fn entry_word(&self, probe: &Probe) -> Option<&Word> {
         // A depth that is too large leads out of the region, and to None.
         #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
         let index = probe.hash.prefix(probe.cell.depth() & 63) as usize;
         self.chunks.mapped_word(probe.cell.page(), index)
     }
 
-    /// The first slot with the key's tags, without looking at any record.
-    #[inline]
-    pub(crate) fn first(&self, probe: &Probe, reference: u64) -> First {
-        reach(Point::LookupEntered);
-        let Some(words) = self.chunks.mapped(probe.entry.page()) else { return First::Unsure };
-        let tags = Tags::of(probe.hash);
-        let mut line = start_line(probe.hash.stored());
-        for distance in 0..LINES {
-            let first = line_word(line);
-            let line_words = &words[first..first + 2 * LINE_SLOTS];
-            let (matching, empty) = scan_line(line_words, tags);
-            if matching != 0 {
-                let slot = matching.trailing_zeros() as usize;
-                let (cur, prev) = (&line_words[2 * slot], &line_words[2 * slot + 1]);
-                return match position(cur.load(Acquire), reference) {
-                    Some(at) if tags.is_prev(prev.load(Relaxed)) => {
-                        First::Candidate(first + 2 * slot, at)
-                    }
-                    _ => First::Unsure,
-                };
-            }
-            if empty != 0 {
-                if probe.entry.chained() || self.moved(probe, true) {
-                    return First::Unsure;
-                }
-                let room = distance < MAX_PROBE;
-                let vacant = first + 2 * empty.trailing_zeros() as usize;
-                return First::Absent(if room { vacant } else { 0 });
-            }
-            line = if line + 1 == LINES { 0 } else { line + 1 };
-        }
-        First::Unsure
-    }
-
     /// The directory, or with `entry` what it says for this hash, is no longer what the probe went by.
     #[inline]
     pub(crate) fn moved(&self, probe: &Probe, entry: bool) -> bool {
-        if planted(Bug::SkipRecheck) {
-            return false;
-        }
-        // Everything the probe read comes before these loads.
-        fence(Acquire);
-        if self.cells.directory() != probe.cell && !planted(Bug::IgnoreMovedDirectory) {
-            return true;
-        }
-        entry
-            && !planted(Bug::IgnoreMovedPage)
-            && self.enter(*probe).is_none_or(|now| now.entry != probe.entry)
+        let now = || self.enter(*probe).map(|now| now.entry);
+        probe.changed(|| self.cells.directory(), entry.then_some(now))
     }
 
     /// Where the entry that a probe went by is in the file.

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::{Entry, MAX_DEPTH};
 use crate::format::hash::{Hash, STORED_BITS};
-use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, stored};
+use crate::format::page::{DEAD, line_word, stored};
 use crate::sys::Word;
 
 use super::Index;
@@ -20,12 +20,10 @@ const SMALL: u64 = 64;
 
 /// The slots of one page that are some key's.
 pub(super) fn used(words: &[Word]) -> impl Iterator<Item = Slot> + '_ {
-    (0..LINES)
-        .flat_map(|line| {
-            let first = line_word(line);
-            (0..LINE_SLOTS).map(move |slot| first + 2 * slot)
-        })
-        .map(|at| (words[at].load(Acquire), words[at + 1].load(Relaxed)))
+    let (slots, _) = words[line_word(0)..].as_chunks();
+    slots
+        .iter()
+        .map(|[cur, prev]| (cur.load(Acquire), prev.load(Relaxed)))
         .filter(|(cur, _)| *cur > DEAD)
 }
 

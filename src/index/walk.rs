@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::format::directory::Entry;
 use crate::format::hash::{Hash, STORED_BITS};
-use crate::format::page::{position, stored};
+use crate::format::page::{LINE_SLOTS, LINES, position, stored};
 
 use super::Index;
 use super::split::used;
@@ -12,7 +12,7 @@ use super::split::used;
 pub(crate) type Seen = (u64, u64);
 
 impl Index {
-    /// Collects the slots of the page that hash `from` (40 bits) leads to, and returns where the next page starts; None after the last.
+    /// Adds the slots of the page that hash `from` (40 bits) leads to, and returns where the next page starts; None after the last.
     ///
     /// A page that splits or is merged meanwhile covers other prefixes, but each key is at one place of the hash order, so a walk
     /// meets every key that was there when it started exactly once.
@@ -22,8 +22,9 @@ impl Index {
         reference: u64,
         seen: &mut Vec<Seen>,
     ) -> Result<Option<u64>> {
+        let before = seen.len();
         loop {
-            seen.clear();
+            seen.truncate(before);
             let begun = self.begin(Hash(from << (64 - STORED_BITS)));
             let Some(probe) = self.load(&begun)? else {
                 if self.moved(&begun, false) {
@@ -37,7 +38,7 @@ impl Index {
             }
             collected?;
             let depth = probe.entry().depth();
-            if depth > probe.cell().depth() {
+            if depth > probe.cell.depth() {
                 return Err(self.bad_entry(self.entry_offset(&probe)));
             }
             let next = ((from >> (STORED_BITS - depth)) + 1) << (STORED_BITS - depth);
@@ -56,12 +57,17 @@ impl Index {
     /// half's entry still leads to the old page, which holds the first half as well.
     fn collect(&self, entry: Entry, from: u64, reference: u64, seen: &mut Vec<Seen>) -> Result<()> {
         for page in self.chain(entry) {
-            // A page that was merged since the walk began covers prefixes that it has been at.
-            let slots = used(page?.1).filter_map(|(cur, prev)| {
+            let words = page?.1;
+            seen.reserve(LINES * LINE_SLOTS);
+            for (cur, prev) in used(words) {
+                // A page that was merged since the walk began covers prefixes that it has been at.
                 let hash = stored(cur, prev);
-                position(cur, reference).filter(|_| hash >= from).map(|position| (hash, position))
-            });
-            seen.extend(slots);
+                if hash >= from
+                    && let Some(position) = position(cur, reference)
+                {
+                    seen.push((hash, position));
+                }
+            }
         }
         Ok(())
     }

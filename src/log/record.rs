@@ -48,7 +48,7 @@ impl<'a> Record<'a> {
     #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
     fn slice(&self, offset: u64, len: u64) -> &'a [u8] {
         let start = self.offset + offset as usize;
-        self.segment.region().bytes(start, len as usize).expect("bounds were checked")
+        self.segment.region().bytes(start, len as usize).unwrap_or_else(|| beyond())
     }
 
     #[inline]
@@ -75,6 +75,13 @@ impl<'a> Record<'a> {
     #[inline]
     pub(crate) fn end(&self) -> u64 {
         self.position() + self.header().size()
+    }
+
+    /// Bytes from the start of the header to the end of the value.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
+    pub(crate) fn len(&self) -> usize {
+        self.header().value_end() as usize
     }
 
     #[inline]
@@ -108,9 +115,7 @@ impl<'a> Record<'a> {
     /// Reads from every page that the record is on.
     #[inline]
     pub(crate) fn touch(&self) {
-        #[expect(clippy::cast_possible_truncation, reason = "a 64-bit target")]
-        let len = self.header().value_end() as usize;
-        self.segment.region().touch(self.offset, len);
+        self.segment.region().touch(self.offset, self.len());
     }
 
     /// A page of its segment could not be had; what was read of the record may be zeros.
@@ -123,6 +128,13 @@ impl<'a> Record<'a> {
         let name = crate::format::segment::name(self.segment.number());
         (name, self.offset as u64)
     }
+}
+
+/// Bounds were checked. Without arguments, so that nothing is prepared for a call that is never made.
+#[cold]
+#[inline(never)]
+fn beyond() -> ! {
+    unreachable!("a record lies within its segment")
 }
 
 /// Two slices of one length hold the same bytes. Short keys are the rule, and for them a call of `memcmp` costs more than

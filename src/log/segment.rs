@@ -175,12 +175,6 @@ impl Segment {
         offset
     }
 
-    #[inline]
-    pub(super) fn prefetch(&self, position: u64) {
-        self.region.prefetch(self.offset(position));
-        self.region.prefetch(self.offset(position) + 64);
-    }
-
     /// The part of `from..to` that is in this segment, as offset and length.
     fn part(&self, from: u64, to: u64) -> (usize, usize) {
         let from = from.clamp(self.start, self.end());

@@ -2,6 +2,7 @@
 //! takes the segment away meanwhile.
 
 use crate::error::{Error, Result};
+use crate::format::page::LINE;
 use crate::format::segment::name;
 use crate::sys::Pin;
 
@@ -103,11 +104,17 @@ impl<'p> View<'p> {
         segment.region().is_lost().then(|| segment.number())
     }
 
-    /// Asks the processor for the memory of the record at `position`, if its segment is mapped.
+    /// Asks the processor for the memory of the record at `position`, if its segment is mapped: for its header and a short key.
     #[inline]
     pub(crate) fn prefetch(self, position: u64) {
+        self.prefetch_all(position, LINE + 1);
+    }
+
+    /// The same for so many bytes.
+    #[inline]
+    pub(crate) fn prefetch_all(self, position: u64, bytes: usize) {
         if let Some(segment) = self.known(self.log.number(position)) {
-            segment.prefetch(position);
+            segment.region().prefetch(segment.offset(position), bytes);
         }
     }
 }

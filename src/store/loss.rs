@@ -24,13 +24,14 @@ impl Engine {
         losses() != self.losses_seen.load(Relaxed)
     }
 
-    /// Whether what a first look has found, value included, came from the files. For guarded handles only.
+    /// Whether what a first look has found, value included, came from the files and may be believed. For careful handles only.
     #[inline(never)]
     pub(super) fn vouch(&self, found: Option<Record<'_>>) -> bool {
         if let Some(record) = found {
             record.touch();
         }
-        !self.in_doubt()
+        // A checksum that does not hold is an error that the long way tells.
+        !self.in_doubt() && !self.verify_on_read
     }
 
     /// What was read, value included, came from the files, or it is an error. For guarded handles only.

@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::format::hash::Hash;
-use crate::index::{First, Probe};
+use crate::index::{First, Way};
 
 use super::{Found, Reader};
 
@@ -32,25 +32,23 @@ impl<'p> Reader<'p> {
         at: u64,
         each: &mut impl FnMut(Option<Found<'p>>),
     ) -> Result<()> {
+        let index = &self.engine.index;
         let mut hashes = [Hash(0); GROUP];
-        let mut probes = [None::<Probe>; GROUP];
+        let mut ways = [None::<Way<'_>>; GROUP];
         let mut firsts = [First::Unsure; GROUP];
-        for ((key, hash), probe) in keys.iter().zip(&mut hashes).zip(&mut probes) {
+        for (key, hash) in keys.iter().zip(&mut hashes) {
             *hash = self.engine.hasher.hash(table, key.as_ref());
-            let begun = self.engine.index.begin(*hash);
-            self.engine.index.prefetch_entry(&begun);
-            *probe = Some(begun);
+            index.prefetch_entry(&index.begin(*hash));
         }
-        let used = &mut probes[..keys.len()];
-        for probe in used.iter_mut() {
-            *probe = probe.and_then(|probe| self.engine.index.enter(probe));
-            if let Some(probe) = probe {
-                self.engine.index.prefetch_page(probe);
+        for (hash, way) in hashes[..keys.len()].iter().zip(&mut ways) {
+            *way = index.way(self.front, *hash);
+            if let Some(way) = way {
+                index.prefetch_page(way.probe());
             }
         }
-        for (probe, first) in used.iter().zip(&mut firsts) {
-            if let Some(probe) = probe {
-                *first = self.engine.index.first(probe, at);
+        for (way, first) in ways[..keys.len()].iter().zip(&mut firsts) {
+            if let Some(way) = way {
+                *first = index.first_on(way, self.front, at);
                 if let First::Candidate(_, position) = *first {
                     self.log.prefetch(position);
                 }
@@ -58,11 +56,10 @@ impl<'p> Reader<'p> {
         }
         for (i, key) in keys.iter().enumerate() {
             let key = key.as_ref();
-            let settled =
-                probes[i].and_then(|probe| self.conclude(&probe, firsts[i], table, key, at));
+            let settled = ways[i].and_then(|way| self.conclude(&way, firsts[i], table, key, at));
             each(match settled {
                 Some(found) => found,
-                None => self.get_hashed(hashes[i], table, key, at)?,
+                None => self.get_slowly(table, key, at)?,
             });
         }
         Ok(())

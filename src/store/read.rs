@@ -1,8 +1,8 @@
 //! Reading one key at one position: load the position first, find the newest version, walk back to the one that counts.
 
+use crate::cells::Front;
 use crate::error::{Error, Result};
-use crate::format::hash::Hash;
-use crate::index::{First, Probe};
+use crate::index::{First, Way};
 use crate::log::{Record, View};
 use crate::sys::Pin;
 
@@ -15,14 +15,21 @@ pub(crate) type Found<'a> = Record<'a>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'p> {
     pub(super) engine: &'p Engine,
+    pub(super) front: Front<'p>,
     pub(super) log: View<'p>,
+}
+
+#[inline]
+fn is_fresh(front: Front<'_>, at: u64) -> bool {
+    // The horizon is never past the last commit, unless the cell is damaged.
+    front.horizon() <= at || front.committed() == at
 }
 
 impl Engine {
     /// Reading under `pin`.
     #[inline]
     pub(crate) fn reader<'p>(&'p self, pin: &'p Pin) -> Reader<'p> {
-        Reader { engine: self, log: self.log.view(pin) }
+        Reader { engine: self, front: self.cells.front(), log: self.log.view(pin) }
     }
 
     /// Reads at the last commit, holding no position: what finds nothing, or fails, starts again if what it needed may have been
@@ -38,11 +45,15 @@ impl Engine {
         }
     }
 
-    /// Whoever has read at `at` until now has missed nothing that has been reclaimed.
+    /// What a look at a record finds may need another look: its checksum is asked for, or mappings can be lost.
     #[inline]
+    pub(super) fn is_careful(&self) -> bool {
+        self.guarded | self.verify_on_read
+    }
+
+    /// Whoever has read at `at` until now has missed nothing that has been reclaimed.
     pub(crate) fn is_fresh(&self, at: u64) -> bool {
-        // The horizon is never past the last commit, unless the cell is damaged.
-        self.cells.horizon() <= at || self.committed() == at
+        is_fresh(self.cells.front(), at)
     }
 
     /// The segment of that position, and all before it, are gone.
@@ -67,23 +78,37 @@ impl Engine {
 
 impl<'p> Reader<'p> {
     /// The value of `key` in `table` as of commit position `at`.
-    #[inline]
     pub(crate) fn get(self, table: u32, key: &[u8], at: u64) -> Result<Option<Found<'p>>> {
-        let hash = self.engine.hasher.hash(table, key);
-        if let Some(probe) = self.engine.index.enter(self.engine.index.begin(hash)) {
-            let first = self.engine.index.first(&probe, at);
-            if let Some(found) = self.conclude(&probe, first, table, key, at) {
-                return Ok(found);
-            }
+        match self.get_quickly(table, key, at) {
+            Some(found) => Ok(found),
+            None => self.get_slowly(table, key, at),
         }
-        self.get_hashed(hash, table, key, at)
     }
 
-    /// Ends a lookup whose first look at the page settles it, as nearly all do; None sends the caller the long way.
-    #[inline]
+    /// The same if a first look settles it, as nearly always; None sends the caller the long way.
+    ///
+    /// Whoever is in a hurry calls this one: what may be an error is so large that it goes through memory, and so would what is
+    /// found if this were called.
+    #[inline(always)]
+    pub(crate) fn get_quickly(self, table: u32, key: &[u8], at: u64) -> Option<Option<Found<'p>>> {
+        let index = &self.engine.index;
+        let way = index.way(self.front, self.engine.hasher.hash(table, key))?;
+        self.conclude(&way, index.first_on(&way, self.front, at), table, key, at)
+    }
+
+    /// The value of `key` at the last commit, if a first look settles it. See [`Engine::fresh`].
+    #[inline(always)]
+    pub(crate) fn get_fresh_quickly(self, table: u32, key: &[u8]) -> Option<Option<Found<'p>>> {
+        let at = self.front.committed();
+        let found = self.get_quickly(table, key, at)?;
+        (found.is_some() || is_fresh(self.front, at)).then_some(found)
+    }
+
+    /// Ends a lookup whose first look at the page settles it.
+    #[inline(always)]
     pub(super) fn conclude(
         self,
-        probe: &Probe,
+        way: &Way<'_>,
         first: First,
         table: u32,
         key: &[u8],
@@ -96,14 +121,10 @@ impl<'p> Reader<'p> {
         let record = self.log.mapped(position)?;
         // A record is never visible later than at its own position.
         let visible = position < at || record.version() < at;
-        if !visible
-            || self.engine.verify_on_read
-            || !record.is(table, key)
-            || self.engine.index.moved(probe, false)
-        {
+        if !visible || !record.is(table, key) || way.moved(self.front, false) {
             return None;
         }
-        if self.engine.guarded && !self.engine.vouch(Some(record)) {
+        if self.engine.is_careful() && !self.engine.vouch(Some(record)) {
             return None;
         }
         Some(record.is_put().then_some(record))
@@ -111,13 +132,8 @@ impl<'p> Reader<'p> {
 
     /// The same with everything that may come in between: pages to map, colliding tags, chains, older versions.
     #[cold]
-    pub(super) fn get_hashed(
-        self,
-        hash: Hash,
-        table: u32,
-        key: &[u8],
-        at: u64,
-    ) -> Result<Option<Found<'p>>> {
+    pub(super) fn get_slowly(self, table: u32, key: &[u8], at: u64) -> Result<Option<Found<'p>>> {
+        let hash = self.engine.hasher.hash(table, key);
         let newest = self.engine.index.lookup(hash, at, |position| {
             let record = self.record(position)?;
             let is = record.is(table, key);

@@ -13,6 +13,8 @@ use super::{Access, PAGE, Word};
 /// The least alignment of a region's first byte: a value in the log is aligned to 16 bytes.
 const ALIGNMENT: usize = 16;
 const WORD: usize = size_of::<AtomicU64>();
+/// What memory moves at once.
+const LINE: usize = 64;
 
 /// A view of a range of one file. Dropping it unmaps; the borrow checker keeps it alive as long as its slices (U1).
 pub(crate) struct Region {
@@ -128,10 +130,11 @@ impl Region {
         count: usize,
     ) -> Option<&[AtomicU64]> {
         let index = offset.rotate_right(WORD.trailing_zeros());
-        if index > words || count > words - index {
+        // Of nothing at all there is none either, so that one comparison checks both.
+        if words.saturating_sub(index) < count.max(1) {
             return None;
         }
-        // SAFETY: index <= words, so the address is within the memory or one past its end; U1 keeps it in place.
+        // SAFETY: index < words, so the word lies within the memory, which U1 keeps in place.
         let at = unsafe { start.cast::<AtomicU64>().add(index) };
         // SAFETY: index + count <= words, aligned (the start is, and it is a whole number of words away), initialised (U5 covers
         // what it means), changed only through atomics (U3), mapped as long as the borrow of the region (U1).
@@ -221,11 +224,14 @@ impl Region {
         self.backing.is_lost()
     }
 
-    /// Asks the processor to fetch the line at `offset`. Out of range, or where there is no such instruction, nothing.
+    /// Asks the processor to fetch the lines of a range, as far as it is in the region. Where there is no such instruction, nothing.
     #[inline]
-    pub(crate) fn prefetch(&self, offset: usize) {
-        if offset < self.len {
-            fetch(self.start.as_ptr().wrapping_add(offset));
+    pub(crate) fn prefetch(&self, offset: usize, len: usize) {
+        let end = self.len.min(offset.saturating_add(len));
+        let mut at = offset & !(LINE - 1);
+        while at < end {
+            fetch(self.start.as_ptr().wrapping_add(at));
+            at += LINE;
         }
     }
 }

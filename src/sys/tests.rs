@@ -134,8 +134,8 @@ fn a_region_refuses_what_is_misaligned_or_out_of_range() {
         assert!(region.words(8, usize::MAX).is_none());
         assert_eq!(region.bytes(PAGE - 4, 0), Some(&[][..]));
         assert!(region.bytes(PAGE - 4, 1).is_none() && region.bytes(1, usize::MAX).is_none());
-        region.prefetch(0);
-        region.prefetch(usize::MAX);
+        region.prefetch(0, 3 * PAGE);
+        region.prefetch(usize::MAX, usize::MAX);
         region.sync(usize::MAX, 9).expect("nothing to sync");
         region.sync(PAGE - 5, usize::MAX).expect("the clipped rest");
         assert_eq!(kind(file.map(8, PAGE, Access::Write)), ErrorKind::InvalidInput);

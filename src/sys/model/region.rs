@@ -74,7 +74,7 @@ impl Region {
         page.write(offset % PAGE..offset % PAGE + len, f)
     }
 
-    pub(crate) fn prefetch(&self, _offset: usize) {}
+    pub(crate) fn prefetch(&self, _offset: usize, _len: usize) {}
 
     /// Nothing of the model's is ever lost.
     pub(crate) fn is_lost(&self) -> bool {

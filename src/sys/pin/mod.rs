@@ -19,46 +19,75 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 pub(crate) use pinned::Pinned;
 pub(crate) use shelf::{Limbo, Shelf};
 
-/// The parity that new pins are counted in is the lowest bit.
+/// How often the parity was turned over, above a bit that says that fences are left to `membarrier`: a pin loads both at once.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
+const ASYMMETRIC: u64 = 1;
+/// The bit that is the parity in which new pins are counted.
+const PARITY: u32 = 1;
+/// What one turn adds.
+const TURN: u64 = 1 << PARITY;
 /// The lines of all threads there ever were; those of dead ones are given to new ones.
 static SLOTS: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
-/// Fences are left to `membarrier`.
-static ASYMMETRIC: AtomicBool = AtomicBool::new(false);
 
-/// How often one thread has pinned and unpinned. The counts only ever grow.
-#[derive(Debug, Default)]
+/// How often one thread has pinned and unpinned, by parity.
+#[derive(Debug)]
 #[repr(align(128))]
 struct Slot {
-    /// Stored by the thread that has the slot.
-    entered: [AtomicU64; 2],
-    left: [AtomicU64; 2],
-    /// Pins that another thread has dropped.
-    left_elsewhere: [AtomicU64; 2],
+    counts: [Counts; 2],
     taken: AtomicBool,
 }
 
-/// The calling thread's slot, given back when the thread ends.
-struct Mine(Cell<Option<&'static Slot>>);
-
-thread_local! {
-    static MINE: Mine = const { Mine(Cell::new(None)) };
+/// Pins of one thread that are counted in one parity. The counts only ever grow.
+#[derive(Debug)]
+struct Counts {
+    /// Stored by the thread that has the slot.
+    entered: AtomicU64,
+    left: AtomicU64,
+    /// Pins that another thread has dropped.
+    left_elsewhere: AtomicU64,
+    parity: usize,
 }
 
-impl Drop for Mine {
+thread_local! {
+    /// The calling thread's slot; none before its first pin, and while the thread is torn down. By itself it has nothing to
+    /// drop, so that looking at it takes one load.
+    static MINE: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    static CLAIMED: Claimed = const { Claimed };
+}
+
+/// Gives the thread's slot back when the thread ends.
+struct Claimed;
+
+impl Drop for Claimed {
     fn drop(&mut self) {
-        if let Some(slot) = self.0.take() {
+        if let Some(slot) = MINE.take() {
             slot.taken.store(false, Release);
         }
     }
 }
 
-impl Mine {
-    #[cold]
-    fn claim(&self) -> &'static Slot {
-        let slot = claim();
-        self.0.set(Some(slot));
-        slot
+impl Slot {
+    fn new() -> Slot {
+        let counts = |parity| {
+            let [entered, left, left_elsewhere] = [const { AtomicU64::new(0) }; 3];
+            Counts { entered, left, left_elsewhere, parity }
+        };
+        Slot { counts: [counts(0), counts(1)], taken: AtomicBool::new(true) }
+    }
+}
+
+impl Counts {
+    /// Counts a pin of the thread that has the slot.
+    #[inline]
+    fn enter(&self) {
+        self.entered.store(self.entered.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// These are the calling thread's.
+    #[inline]
+    fn are_mine(&self) -> bool {
+        let mine = MINE.get().map_or(0, |slot| std::ptr::from_ref(slot).addr());
+        std::ptr::from_ref(self).addr().wrapping_sub(mine) < size_of::<Slot>()
     }
 }
 
@@ -71,8 +100,7 @@ fn claim() -> &'static Slot {
     let mut slots = slots();
     let free = slots.iter().find(|slot| !slot.taken.swap(true, AcqRel));
     free.copied().unwrap_or_else(|| {
-        let slot: &'static Slot = Box::leak(Box::default());
-        slot.taken.store(true, Relaxed);
+        let slot: &'static Slot = Box::leak(Box::new(Slot::new()));
         slots.push(slot);
         slot
     })
@@ -81,41 +109,38 @@ fn claim() -> &'static Slot {
 /// Keeps everything that can be reached while it is there from being freed. Any thread may drop it.
 #[derive(Debug)]
 pub(crate) struct Pin {
-    slot: &'static Slot,
-    parity: usize,
+    counts: &'static Counts,
 }
 
 impl Pin {
     #[inline]
     pub(crate) fn new() -> Pin {
-        let parity = (EPOCH.load(Relaxed) & 1) as usize;
-        let pin = Pin::enter(parity);
-        light_fence();
+        let epoch = EPOCH.load(Relaxed);
+        let pin = Pin::enter((epoch >> PARITY & 1) as usize);
+        light_fence(epoch);
         pin
     }
 
     #[inline]
     fn enter(parity: usize) -> Pin {
-        match MINE.try_with(|mine| mine.0.get().unwrap_or_else(|| mine.claim())) {
-            Ok(slot) => Pin::count(slot, parity),
-            Err(_) => Pin::orphan(parity),
-        }
+        let Some(slot) = MINE.get() else { return Pin::first(parity) };
+        let counts = &slot.counts[parity];
+        counts.enter();
+        Pin { counts }
     }
 
-    /// A thread that is being torn down has no slot any more: it takes one for the moment of counting.
+    /// The first pin of a thread, or one of a thread that is being torn down: that has no slot any more, and takes one for the
+    /// moment of counting.
     #[cold]
-    fn orphan(parity: usize) -> Pin {
+    fn first(parity: usize) -> Pin {
         let slot = claim();
-        let pin = Pin::count(slot, parity);
-        slot.taken.store(false, Release);
-        pin
-    }
-
-    #[inline]
-    fn count(slot: &'static Slot, parity: usize) -> Pin {
-        let count = &slot.entered[parity];
-        count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
-        Pin { slot, parity }
+        let counts = &slot.counts[parity];
+        counts.enter();
+        match CLAIMED.try_with(|_| ()) {
+            Ok(()) => MINE.set(Some(slot)),
+            Err(_) => slot.taken.store(false, Release),
+        }
+        Pin { counts }
     }
 }
 
@@ -123,28 +148,27 @@ impl Clone for Pin {
     /// Counted in the same parity, which cannot run empty before this one is dropped: the other one may have done so already.
     #[inline]
     fn clone(&self) -> Pin {
-        Pin::enter(self.parity)
+        Pin::enter(self.counts.parity & 1)
     }
 }
 
 impl Drop for Pin {
     #[inline]
     fn drop(&mut self) {
-        let mine =
-            MINE.try_with(|mine| mine.0.get().is_some_and(|slot| std::ptr::eq(slot, self.slot)));
-        if mine == Ok(true) {
-            let count = &self.slot.left[self.parity];
-            count.store(count.load(Relaxed).wrapping_add(1), Release);
+        let counts = self.counts;
+        if counts.are_mine() {
+            counts.left.store(counts.left.load(Relaxed).wrapping_add(1), Release);
         } else {
-            self.slot.left_elsewhere[self.parity].fetch_add(1, Release);
+            counts.left_elsewhere.fetch_add(1, Release);
         }
     }
 }
 
-/// Orders a pin before the loads after it, together with [`heavy_fence`] on the other side.
+/// Orders a pin before the loads after it, together with [`heavy_fence`] on the other side. An epoch from before the process was
+/// registered asks for a fence, which is never wrong.
 #[inline]
-fn light_fence() {
-    if ASYMMETRIC.load(Relaxed) { compiler_fence(SeqCst) } else { fence(SeqCst) }
+fn light_fence(epoch: u64) {
+    if epoch & ASYMMETRIC != 0 { compiler_fence(SeqCst) } else { fence(SeqCst) }
 }
 
 /// Afterwards every thread has either pinned visibly, or will see what was stored before.
@@ -168,41 +192,41 @@ fn prepare() -> bool {
         };
         #[cfg(not(all(target_os = "linux", not(miri))))]
         let registered = false;
-        ASYMMETRIC.store(registered, SeqCst);
+        EPOCH.fetch_or(if registered { ASYMMETRIC } else { 0 }, SeqCst);
         registered
     })
 }
 
 /// No pin is counted in `parity`: unpins are added up first, so that each pin that is seen not to be there has gone.
 fn is_empty(slots: &[&'static Slot], parity: usize) -> bool {
-    let sum = |count: fn(&Slot) -> &[AtomicU64; 2]| {
-        slots.iter().fold(0, |sum: u64, slot| sum.wrapping_add(count(slot)[parity].load(Acquire)))
+    let sum = |count: fn(&Counts) -> &AtomicU64| {
+        let counts = slots.iter().map(|slot| count(&slot.counts[parity]).load(Acquire));
+        counts.fold(0, u64::wrapping_add)
     };
-    let left = sum(|slot| &slot.left).wrapping_add(sum(|slot| &slot.left_elsewhere));
+    let left = sum(|counts| &counts.left).wrapping_add(sum(|counts| &counts.left_elsewhere));
     heavy_fence();
-    left == sum(|slot| &slot.entered)
+    left == sum(|counts| &counts.entered)
 }
 
 /// Turns the parity over if nobody is left in the one that is not current.
 fn advance() {
     let slots = slots();
-    let epoch = EPOCH.load(Relaxed);
-    let other = usize::from(epoch & 1 == 0);
+    let other = usize::from(EPOCH.load(Relaxed) >> PARITY & 1 == 0);
     if is_empty(&slots, other) {
-        EPOCH.store(epoch + 1, SeqCst);
+        EPOCH.fetch_add(TURN, SeqCst);
         heavy_fence();
     }
 }
 
-/// Tries to bring about that both parities have been seen empty; returns the epoch then.
+/// Tries to bring about that both parities have been seen empty; returns how often they were turned over by then.
 fn turn() -> u64 {
     advance();
     advance();
-    EPOCH.load(SeqCst)
+    EPOCH.load(SeqCst) >> PARITY
 }
 
-/// The epoch, after a fence: whoever pins later sees what was stored before, and whoever pinned before is counted.
+/// The number of turns, after a fence: whoever pins later sees what was stored before, and whoever pinned before is counted.
 fn stamp() -> u64 {
     heavy_fence();
-    EPOCH.load(SeqCst)
+    EPOCH.load(SeqCst) >> PARITY
 }

@@ -13,20 +13,21 @@ pub(crate) struct Pinned<'a> {
     store: PhantomData<&'a [u8]>,
 }
 
-/// Collects what is found under one pin.
+/// Collects what is found under one pin, each as a `T`.
 #[derive(Debug)]
-pub(crate) struct Gather<'p, 'a> {
+pub(crate) struct Gather<'p, 'a, T> {
     pin: &'p Pin,
-    found: Vec<Option<Pinned<'a>>>,
+    found: Vec<Option<T>>,
+    store: PhantomData<&'a [u8]>,
 }
 
-impl<'p> Gather<'p, '_> {
+impl<'p, 'a, T: From<Pinned<'a>>> Gather<'p, 'a, T> {
     /// Keeps the next result.
     #[inline]
     pub(crate) fn push(&mut self, bytes: Option<&'p [u8]>) {
         // Like the pin they were found under, its clone keeps the bytes; the store is borrowed longer than any result.
         let keep = |bytes| Pinned { bytes, pin: Some(self.pin.clone()), store: PhantomData };
-        self.found.push(bytes.map(NonNull::from).map(keep));
+        self.found.push(bytes.map(NonNull::from).map(keep).map(T::from));
     }
 }
 
@@ -50,13 +51,14 @@ impl<'a> Pinned<'a> {
     }
 
     /// The same for many results, of which each is kept by itself.
-    pub(crate) fn find_all<S, E>(
+    pub(crate) fn find_all<S, E, T: From<Pinned<'a>>>(
         store: &'a S,
         count: usize,
-        find: impl for<'p> FnOnce(&'p S, &'p Pin, &mut Gather<'p, 'a>) -> Result<(), E>,
-    ) -> Result<Vec<Option<Pinned<'a>>>, E> {
+        find: impl for<'p> FnOnce(&'p S, &'p Pin, &mut Gather<'p, 'a, T>) -> Result<(), E>,
+    ) -> Result<Vec<Option<T>>, E> {
         let pin = Pin::new();
-        let mut gather = Gather { pin: &pin, found: Vec::with_capacity(count) };
+        let found = Vec::with_capacity(count);
+        let mut gather = Gather { pin: &pin, found, store: PhantomData };
         find(store, &pin, &mut gather)?;
         Ok(gather.found)
     }

@@ -1,0 +1,111 @@
+//! A first look at the page of a hash, without one at any record, which settles nearly every lookup.
+
+use std::sync::atomic::Ordering::Acquire;
+
+use crate::cells::Front;
+use crate::faults::{Point, reach};
+use crate::format::directory::Entry;
+use crate::format::hash::Hash;
+use crate::format::page::{LINE_SLOTS, LINES, Tags, line_word, position, start_line};
+use crate::sys::Word;
+
+use super::Index;
+use super::build::MAX_PROBE;
+use super::probe::Probe;
+
+/// A lookup on its way to a page, with the word that led there, so that a second look at it is quick.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    probe: Probe,
+    word: &'a Word,
+}
+
+impl Way<'_> {
+    /// What it went by.
+    pub(crate) fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// The directory, or with `entry` what it says for this hash, is no longer what led here.
+    #[inline]
+    pub(crate) fn moved(&self, front: Front<'_>, entry: bool) -> bool {
+        let now = || Some(Entry(self.word.load(Acquire)));
+        self.probe.changed(|| front.directory(), entry.then_some(now))
+    }
+}
+
+/// What a first look at a page says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    /// The first slot with the key's tag in `cur`, by its word in the page, and the position it holds. Whose it is its record
+    /// tells, and nothing else: it need not be the key's.
+    Candidate(usize, u64),
+    /// No slot has the tag, and nothing moved meanwhile. A new key's slot is at this word of the page; 0 if it has no room.
+    Absent(usize),
+    /// Only a full lookup can say.
+    Unsure,
+}
+
+/// What the slots of a line have in `cur`, and the first of them that carries the tag, with that word. Slots are taken in their
+/// order, so a probe ends at a line whose last one is empty.
+///
+/// Without a branch: which slot matches cannot be predicted, and a wrong guess would throw away the loads of the lookups
+/// that follow.
+#[inline]
+fn scan_line(words: &[Word], tags: Tags) -> ([u64; LINE_SLOTS], Option<(usize, u64)>) {
+    let curs: [u64; LINE_SLOTS] = std::array::from_fn(|slot| words[2 * slot].load(Acquire));
+    let mut found = (LINE_SLOTS - 1, curs[LINE_SLOTS - 1]);
+    for slot in (0..LINE_SLOTS - 1).rev() {
+        found = if tags.is_cur(curs[slot]) { (slot, curs[slot]) } else { found };
+    }
+    (curs, tags.is_cur(found.1).then_some(found))
+}
+
+impl Index {
+    /// The way to the page of a hash; None when the entry is not mapped.
+    #[inline]
+    pub(crate) fn way<'a>(&'a self, front: Front<'_>, hash: Hash) -> Option<Way<'a>> {
+        let begun = Probe { hash, cell: front.directory(), entry: Entry(0) };
+        let word = self.entry_word(&begun)?;
+        Some(Way { probe: Probe { entry: Entry(word.load(Acquire)), ..begun }, word })
+    }
+
+    /// The first slot with the key's tag, without looking at any record.
+    #[inline]
+    pub(crate) fn first(&self, probe: &Probe, reference: u64) -> First {
+        self.look(probe, reference, || self.moved(probe, true))
+    }
+
+    /// The same for who has the words at hand.
+    #[inline]
+    pub(crate) fn first_on(&self, way: &Way<'_>, front: Front<'_>, reference: u64) -> First {
+        self.look(&way.probe, reference, || way.moved(front, true))
+    }
+
+    /// Not called: most of what it gives is thrown away, and would be put together first.
+    #[inline(always)]
+    fn look(&self, probe: &Probe, reference: u64, moved: impl FnOnce() -> bool) -> First {
+        reach(Point::LookupEntered);
+        let Some(words) = self.chunks.mapped(probe.entry.page()) else { return First::Unsure };
+        let tags = Tags::of(probe.hash);
+        let mut line = start_line(probe.hash.stored());
+        for distance in 0..LINES {
+            let first = line_word(line);
+            let (curs, matching) = scan_line(&words[first..first + 2 * LINE_SLOTS], tags);
+            if let Some((slot, cur)) = matching {
+                let candidate = |at| First::Candidate(first + 2 * slot, at);
+                return position(cur, reference).map_or(First::Unsure, candidate);
+            }
+            if curs[LINE_SLOTS - 1] == 0 {
+                if probe.entry.chained() || moved() {
+                    return First::Unsure;
+                }
+                let vacant = curs.iter().filter(|cur| **cur != 0).count();
+                let room = distance < MAX_PROBE;
+                return First::Absent(if room { first + 2 * vacant } else { 0 });
+            }
+            line = if line + 1 == LINES { 0 } else { line + 1 };
+        }
+        First::Unsure
+    }
+}
