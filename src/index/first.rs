@@ -1,6 +1,6 @@
 //! A first look at the page of a hash, without one at any record, which settles nearly every lookup.
 
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::cells::Front;
 use crate::faults::{Point, reach};
@@ -37,8 +37,8 @@ impl Way<'_> {
 /// What a first look at a page says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum First {
-    /// The first slot with the key's tag in `cur`, by its word in the page, and the position it holds. Whose it is its record
-    /// tells, and nothing else: it need not be the key's.
+    /// The first slot with the key's tag in `cur`, by its word in the page, and the position it holds; that in `prev` is the
+    /// key's as well.
     Candidate(usize, u64),
     /// No slot has the tag, and nothing moved meanwhile. A new key's slot is at this word of the page; 0 if it has no room.
     Absent(usize),
@@ -93,8 +93,13 @@ impl Index {
             let first = line_word(line);
             let (curs, matching) = scan_line(&words[first..first + 2 * LINE_SLOTS], tags);
             if let Some((slot, cur)) = matching {
-                let candidate = |at| First::Candidate(first + 2 * slot, at);
-                return position(cur, reference).map_or(First::Unsure, candidate);
+                let word = first + 2 * slot;
+                return match position(cur, reference) {
+                    Some(at) if tags.is_prev(words[word + 1].load(Relaxed)) => {
+                        First::Candidate(word, at)
+                    }
+                    _ => First::Unsure,
+                };
             }
             if curs[LINE_SLOTS - 1] == 0 {
                 if probe.entry.chained() || moved() {
