@@ -34,7 +34,7 @@ impl Engine {
     ) -> Result<()> {
         if durability.unwrap_or(half.durability) == Durability::Immediate {
             // The commit stands: who is told that it has failed must not go on as if it did not.
-            self.sync_to(half, committed).inspect_err(|_| half.syncer.poison())?;
+            self.sync_with_others(half, committed).inspect_err(|_| half.syncer.poison())?;
         }
         self.checkpoint_if_due(half, committed, garbage)
     }

@@ -36,6 +36,7 @@ mod segments;
 mod shared;
 mod space;
 mod span;
+mod syncer;
 mod tables;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -80,8 +81,8 @@ use crate::options::{Durability, Options};
 use crate::sys::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::sys::{Disk, File};
 use crate::usage::Usage;
-use durable::Syncer;
 use hold::Hold;
+use syncer::Syncer;
 use wait::Bell;
 
 /// One open store. Reads need nothing else; `writer` is there if this handle may write.

@@ -22,7 +22,6 @@ use super::create::{LOCK, META, create, put_readers};
 use super::door::{
     approach, check_coherent, check_finished, is_there, open_index, read_superblock,
 };
-use super::durable::Syncer;
 use super::hold::Hold;
 use super::locks::{PAUSE, alone, is_locked, lock, no_writer_is_up, same_kernel, wait_for};
 use super::marks::Marks;
@@ -31,6 +30,7 @@ use super::progress::Watch;
 use super::rebuild::rebuild;
 use super::recover::Recovered;
 use super::space::open_usage;
+use super::syncer::Syncer;
 use super::turn::Lender;
 use super::wait::{self, Bell};
 use super::{Engine, Writer, WriterHalf, clean, hasher};
