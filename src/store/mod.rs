@@ -160,6 +160,8 @@ pub(crate) struct Writer {
     /// Ids of tables that are known to exist.
     tables: std::collections::HashSet<u32>,
     plans: plan::Plans,
+    /// Memory for a record that is written by its file, used again by every commit.
+    staged: Vec<u8>,
     /// The number that the turns of all who share the store had when this handle's last one ended.
     turn: u64,
 }
@@ -221,6 +223,11 @@ fn hasher(seed: u64, _: &Options) -> Hasher {
 impl WriterHalf {
     fn durable_sequence(&self) -> u64 {
         self.durable_sequence.load(Relaxed)
+    }
+
+    /// A commit that asks for this durability waits for a sync.
+    fn is_durable(&self, durability: Option<Durability>) -> bool {
+        durability.unwrap_or(self.durability) == Durability::Immediate
     }
 
     /// The index changes, and the next checkpoint has something to do.

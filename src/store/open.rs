@@ -336,6 +336,7 @@ impl Writer {
             recount: None,
             tables: HashSet::new(),
             plans: Plans::default(),
+            staged: Vec::new(),
             turn: u64::MAX,
         }
     }
