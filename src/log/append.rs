@@ -115,33 +115,33 @@ impl View<'_> {
     pub(crate) fn write_version<R>(
         self,
         position: u64,
-        mut header: Header,
+        header: Header,
         version: u64,
         key: &[u8],
         fill: impl FnOnce(&mut [u8]) -> R,
     ) -> Result<R> {
         let segment = self.segment_at(position)?;
-        let at = segment.offset(position);
-        let len = usize::try_from(header.value_end()).expect("reserved");
-        let key_at = usize::try_from(header.key_offset()).expect("a header's size");
-        let value_at = usize::try_from(header.value_offset()).expect("reserved");
-        let mut salt = SaltedBytes { salt: segment.salt(), position };
-        Ok(segment.region().fill(at, len, |bytes| {
-            let words = header.encode();
-            for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
-                to.copy_from_slice(&word.to_le_bytes());
-            }
-            if header.relocated {
-                bytes[key_at - VERSION_LEN..key_at].copy_from_slice(&version.to_le_bytes());
-            }
-            bytes[key_at..key_at + key.len()].copy_from_slice(key);
-            reach(Point::RecordKeyed);
-            let result = fill(&mut bytes[value_at..]);
-            reach(Point::RecordFilled);
-            header.crc = salt.of(bytes);
-            bytes[..CRC_BYTES].copy_from_slice(&header.crc.to_le_bytes());
-            result
-        }))
+        let form = Form { header, position, version, salt: segment.salt() };
+        let (at, len) = (segment.offset(position), form.len());
+        Ok(segment.region().fill(at, len, |bytes| form.lay(bytes, key, fill)))
+    }
+
+    /// The same as [`View::write`] for a record that is synced next, by way of `staged`.
+    pub(crate) fn write_by_file(
+        self,
+        position: u64,
+        header: Header,
+        key: &[u8],
+        staged: &mut Vec<u8>,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<()> {
+        let segment = self.segment_at(position)?;
+        let form = Form { header, position, version: position, salt: segment.salt() };
+        staged.clear();
+        staged.resize(form.len(), 0);
+        form.lay(staged, key, fill);
+        segment.overwrite(segment.offset(position), staged);
+        Ok(())
     }
 
     /// Makes sure that a segment, in which the log will not go on, holds no record at `end`, where it ended: who finds the next
@@ -165,17 +165,42 @@ impl View<'_> {
     }
 }
 
-struct SaltedBytes {
-    salt: Salt,
+/// What makes a record, but for its key and value.
+struct Form {
+    /// All of it but the checksum.
+    header: Header,
     position: u64,
+    version: u64,
+    salt: Salt,
 }
 
-impl SaltedBytes {
+impl Form {
+    /// How many bytes are written.
     #[inline]
-    fn of(&mut self, bytes: &[u8]) -> u32 {
+    fn len(&self) -> usize {
+        usize::try_from(self.header.value_end()).expect("reserved")
+    }
+
+    /// Writes the record into its bytes.
+    #[inline]
+    fn lay<R>(mut self, bytes: &mut [u8], key: &[u8], fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        let key_at = usize::try_from(self.header.key_offset()).expect("a header's size");
+        let value_at = usize::try_from(self.header.value_offset()).expect("reserved");
+        for (to, word) in bytes.chunks_exact_mut(8).zip(self.header.encode()) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        if self.header.relocated {
+            bytes[key_at - VERSION_LEN..key_at].copy_from_slice(&self.version.to_le_bytes());
+        }
+        bytes[key_at..key_at + key.len()].copy_from_slice(key);
+        reach(Point::RecordKeyed);
+        let result = fill(&mut bytes[value_at..]);
+        reach(Point::RecordFilled);
         let mut crc = self.salt.start(self.position);
         crc.update(&bytes[CRC_BYTES..]);
-        crc.finalize()
+        self.header.crc = crc.finalize();
+        bytes[..CRC_BYTES].copy_from_slice(&self.header.crc.to_le_bytes());
+        result
     }
 }
 

@@ -256,6 +256,15 @@ impl Segment {
         together
     }
 
+    /// Writes bytes to space that only the writer knows, by the file, or where that fails by the mapping. The mapping knows the page
+    /// in any case: one that cannot be synced can be read only as long as it is mapped, and one that is lost is noticed.
+    pub(super) fn overwrite(&self, at: usize, bytes: &[u8]) {
+        self.region.touch(at, bytes.len());
+        if self.region.is_lost() || self.file.overwrite(bytes, at as u64).is_err() {
+            self.region.fill(at, bytes.len(), |to| to.copy_from_slice(bytes));
+        }
+    }
+
     pub(super) fn redirty(&self, from: u64, to: u64) {
         let (offset, len) = self.part(from, to);
         self.region.redirty(offset / PAGE_BYTES * PAGE_BYTES, len + offset % PAGE_BYTES);

@@ -33,9 +33,9 @@ impl Engine {
         garbage: bool,
         durability: Option<Durability>,
     ) -> Result<()> {
-        if durability.unwrap_or(half.durability) == Durability::Immediate {
+        if half.is_durable(durability) {
             // The commit stands: who is told that it has failed must not go on as if it did not.
-            self.sync_to(half, committed).inspect_err(|_| half.syncer.poison())?;
+            self.sync_with_others(half, committed).inspect_err(|_| half.syncer.poison())?;
         }
         self.checkpoint_if_due(half, committed, garbage)
     }
@@ -62,15 +62,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Commits under the writer lock.
+    /// Commits under the writer lock; `durable` if a sync comes next.
     #[inline]
-    pub(super) fn commit_locked(&self, writer: &mut Writer, ops: &[Op<'_>]) -> Result<u64> {
+    pub(super) fn commit_locked(
+        &self,
+        writer: &mut Writer,
+        ops: &[Op<'_>],
+        durable: bool,
+    ) -> Result<u64> {
         let half = self.writer()?;
         let committed = match ops {
             [op] => {
                 let value = op.value.unwrap_or_default();
                 let copy = |to: &mut [u8]| to.copy_from_slice(value);
-                self.commit_single(half, writer, op, value.len(), copy)
+                self.commit_single(half, writer, op, value.len(), durable, copy)
             }
             ops => self.commit_batch(half, writer, ops),
         };

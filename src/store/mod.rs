@@ -37,6 +37,7 @@ mod shared;
 mod single;
 mod space;
 mod span;
+mod syncer;
 mod tables;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -83,8 +84,8 @@ use crate::options::{Durability, Options};
 use crate::sys::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::sys::{Disk, File};
 use crate::usage::Usage;
-use durable::Syncer;
 use hold::Hold;
+use syncer::Syncer;
 use wait::Bell;
 
 /// One open store. Reads need nothing else; `writer` is there if this handle may write.
@@ -165,6 +166,8 @@ pub(crate) struct Writer {
     plans: plan::Plans,
     /// Where the log's end is to be when pages ahead of it are next asked for.
     ask_at: u64,
+    /// Memory for a record that is written by its file, used again by every commit.
+    staged: Vec<u8>,
     /// The number that the turns of all who share the store had when this handle's last one ended.
     turn: u64,
 }
@@ -227,6 +230,11 @@ fn hasher(seed: u64, _: &Options) -> Hasher {
 impl WriterHalf {
     fn durable_sequence(&self) -> u64 {
         self.durable_sequence.load(Relaxed)
+    }
+
+    /// A commit that asks for this durability waits for a sync.
+    fn is_durable(&self, durability: Option<Durability>) -> bool {
+        durability.unwrap_or(self.durability) == Durability::Immediate
     }
 
     /// The index changes, and the next checkpoint has something to do.

@@ -23,7 +23,6 @@ use super::create::{LOCK, META, create, put_readers};
 use super::door::{
     approach, check_coherent, check_finished, is_there, open_index, read_superblock,
 };
-use super::durable::Syncer;
 use super::hold::Hold;
 use super::locks::{PAUSE, alone, is_locked, lock, no_writer_is_up, same_kernel, wait_for};
 use super::marks::Marks;
@@ -32,6 +31,7 @@ use super::progress::Watch;
 use super::rebuild::rebuild;
 use super::recover::Recovered;
 use super::space::open_usage;
+use super::syncer::Syncer;
 use super::turn::Lender;
 use super::wait::{self, Bell};
 use super::{Engine, Writer, WriterHalf, clean, hasher};
@@ -339,6 +339,7 @@ impl Writer {
             tables: HashSet::new(),
             plans: Plans::default(),
             ask_at: 0,
+            staged: Vec::new(),
             turn: u64::MAX,
         }
     }

@@ -188,6 +188,6 @@ impl Engine {
         let (name_key, id_key) = (name_key(name), id_key(id));
         ops.push(Op { table: CATALOGUE, key: &name_key, value: None });
         ops.push(Op { table: CATALOGUE, key: &id_key, value: None });
-        self.commit_locked(writer, &ops)
+        self.commit_locked(writer, &ops, false)
     }
 }

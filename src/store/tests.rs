@@ -8,9 +8,9 @@ use super::commit::header;
 use super::{DEFAULT_TABLE, Effort, Engine, Op};
 use crate::error::Error;
 use crate::faults::{Point, at_points};
-use crate::options::Options;
+use crate::options::{Durability, Options};
 use crate::sys::Pin;
-use crate::sys::sim::SimDisk;
+use crate::sys::sim::{Call, Fault, SimDisk};
 
 fn open(disk: &SimDisk) -> Engine {
     let mut options = Options::new();
@@ -199,4 +199,23 @@ fn a_segment_that_was_the_last_a_moment_ago_may_be_gone() {
     disk.disk().remove(&crate::format::segment::name(last)).expect("it is there");
     assert!(matches!(engine.check_tail(last), Err(Error::Lost { .. })));
     assert!(matches!(engine.check_tail(before), Err(Error::Lost { .. })));
+}
+
+/// A record that is synced next goes by the file; where that cannot be written, by the mapping.
+#[test]
+fn a_file_that_cannot_be_written_is_stored_to() {
+    let disk = SimDisk::new(7);
+    let engine = open(&disk);
+    let put = |key: &[u8], value: &[u8]| {
+        let op = Op { table: DEFAULT_TABLE, key, value: Some(value) };
+        engine.commit(&[op], Some(Durability::Immediate)).expect("a sound disk");
+    };
+    put(b"by the file", b"1");
+    disk.fail(Fault { call: Call::Write, after: 0, errno: 28, times: 1 });
+    put(b"by the mapping", b"2");
+    assert_eq!(disk.mend(), [Call::Write], "it was tried");
+    let after = open(&disk.power_cut());
+    for (key, value) in [(&b"by the file"[..], b"1"), (b"by the mapping", b"2")] {
+        assert_eq!(get(&after, key).as_deref(), Some(&value[..]));
+    }
 }

@@ -132,7 +132,8 @@ impl<'a> Turn<'a> {
     /// Commits `ops` as one batch, and ends the turn.
     #[inline]
     pub(crate) fn commit(mut self, ops: &[Op<'_>], durability: Option<Durability>) -> Result<u64> {
-        let committed = self.engine.commit_locked(&mut self.writer, ops)?;
+        let durable = self.half.is_durable(durability);
+        let committed = self.engine.commit_locked(&mut self.writer, ops, durable)?;
         self.end(committed, durability)
     }
 

@@ -222,6 +222,11 @@ pub(crate) trait File: Send + Sync + Debug {
     /// Writes all of the bytes.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Writes bytes where the file is mapped, as stores would: whoever has the range mapped finds them. On failure some may be there.
+    fn overwrite(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(bytes, offset)
+    }
+
     /// Locks the file unless another handle's lock is in the way, which is `false`. A handle that holds a lock
     /// converts it.
     fn try_lock(&self, kind: LockKind) -> io::Result<bool>;

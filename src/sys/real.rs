@@ -62,7 +62,7 @@ impl RealDisk {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Arc::new(RealFile { file, wishes: self.wishes }))
+        Ok(Arc::new(RealFile::new(file, self.wishes)))
     }
 }
 
@@ -119,7 +119,7 @@ impl Disk for RealDisk {
             let _ = self.remove(name);
             return Err(error);
         }
-        Ok(Arc::new(RealFile { file, wishes: self.wishes }))
+        Ok(Arc::new(RealFile::new(file, self.wishes)))
     }
 
     fn touch(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -155,7 +155,7 @@ impl Disk for RealDisk {
             let _ = self.remove(name);
             return Err(error.into());
         }
-        Ok(Arc::new(RealFile { file: made, wishes: self.wishes }))
+        Ok(Arc::new(RealFile::new(made, self.wishes)))
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
@@ -191,6 +191,14 @@ impl Disk for RealDisk {
 struct RealFile {
     file: fs::File,
     wishes: Wishes,
+    /// The limit on the size of files allowed all of it when that was first asked.
+    is_allowed: OnceLock<bool>,
+}
+
+impl RealFile {
+    fn new(file: fs::File, wishes: Wishes) -> RealFile {
+        RealFile { file, wishes, is_allowed: OnceLock::new() }
+    }
 }
 
 impl File for RealFile {
@@ -243,6 +251,14 @@ impl File for RealFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn overwrite(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        // A store to a mapping has no limit; a write past it is a signal that kills.
+        if !self.is_allowed.get_or_init(|| self.len().and_then(reserve::allowed).is_ok()) {
+            return Err(Errno::FBIG.into());
+        }
         self.file.write_all_at(bytes, offset)
     }
 

@@ -50,7 +50,7 @@ pub(super) fn overwrite_in_place(file: &File) {
 }
 
 /// Refuses what the process's file size limit forbids; to run into it would raise `SIGXFSZ`, which kills.
-fn allowed(len: u64) -> io::Result<()> {
+pub(super) fn allowed(len: u64) -> io::Result<()> {
     match getrlimit(Resource::Fsize).current {
         Some(limit) if len > limit => Err(Errno::FBIG.into()),
         _ => Ok(()),

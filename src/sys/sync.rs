@@ -14,3 +14,27 @@ pub(crate) use super::model::{AtomicU64, fence};
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32};
 #[cfg(all(test, loom))]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+
+/// Waits for a condition variable, but not for longer than this.
+#[cfg(not(all(test, loom)))]
+pub(crate) fn wait_at_most<'a, T>(
+    _mutex: &'a Mutex<T>,
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    time: std::time::Duration,
+) -> MutexGuard<'a, T> {
+    condvar.wait_timeout(guard, time).unwrap_or_else(std::sync::PoisonError::into_inner).0
+}
+
+/// In a model no time passes, and loom's own never comes to its end: others have their turn, and then the time is over.
+#[cfg(all(test, loom))]
+pub(crate) fn wait_at_most<'a, T>(
+    mutex: &'a Mutex<T>,
+    _condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    _time: std::time::Duration,
+) -> MutexGuard<'a, T> {
+    drop(guard);
+    loom::thread::yield_now();
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

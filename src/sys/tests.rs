@@ -114,6 +114,8 @@ fn maps_reads_and_writes_see_the_same_bytes() {
         beyond.word_to_store(3 * PAGE + 8).expect("a word").store(42, Relaxed);
         assert_eq!(part.word(PAGE + 8).expect("a word").load(Relaxed), 42);
         assert_eq!(bytes_of(&*other, 3 * SIZE + 8, 8), 42_u64.to_ne_bytes());
+        file.overwrite(b"over", 3 * SIZE - 2).expect("overwrite");
+        assert_eq!(beyond.bytes(3 * PAGE - 3, 7), Some(&b"woveren"[..]));
         beyond.sync(2 * PAGE + 17, 2 * PAGE).expect("sync");
         file.sync().expect("sync");
     });
@@ -338,6 +340,29 @@ fn a_real_file_that_cannot_grow_keeps_its_length() {
     assert_eq!(file.len().expect("length"), SIZE);
     assert!(disk.create("huge", 1 << 62).is_err());
     assert_eq!(disk.list("").expect("list"), ["file"]);
+}
+
+/// Says where the file is, to a process that may not have files as large.
+const LIMITED: &str = "MAPSTONE_TEST_LIMITED";
+
+#[test]
+#[cfg_attr(miri, ignore = "starts a process")]
+fn a_file_that_may_not_be_as_large_is_not_overwritten() {
+    if let Some(path) = std::env::var_os(LIMITED) {
+        let disk = open_real(path.as_ref(), Wishes::default());
+        let file = disk.open("file", Access::Write).expect("open");
+        assert_eq!(kind(file.overwrite(b"bytes", 15 * SIZE)), ErrorKind::FileTooLarge);
+        return;
+    }
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = open_real(dir.path(), Wishes::default()).create("file", 16 * SIZE).expect("create");
+    file.overwrite(b"bytes", 15 * SIZE).expect("no limit");
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -f 8; exec \"$@\"", "sh"]);
+    limited.arg(std::env::current_exe().expect("this program")).env(LIMITED, dir.path());
+    let name = "sys::tests::a_file_that_may_not_be_as_large_is_not_overwritten";
+    let output = limited.args(["--exact", name]).output().expect("a shell");
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(crate) const PROCESSOR: Table = Table {
         ("overwrite, batches of 1,000", &[1720.0, 6.65]),
         ("new keys, batches of 1,000", &[2030.0, 7.45]),
         ("delete", &[3345.0, 4.4]),
-        ("durable put", &[4440.0, 6.3]),
+        ("durable put", &[4810.0, 3.75]),
         ("put, shared writer", &[3600.0, 4.35]),
     ],
 };
@@ -65,7 +65,7 @@ pub(crate) const CALLS: Table = Table {
         ("overwrite, batches of 1,000", &[4.45, 0.31]),
         ("new keys, batches of 1,000", &[5.8, 0.31]),
         ("delete", &[0.0, 0.0]),
-        ("durable put", &[1060.0, 1006.0]),
+        ("durable put", &[2070.0, 1006.0]),
         ("put, shared writer", &[2020.0, 0.0]),
     ],
 };

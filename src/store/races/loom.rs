@@ -335,9 +335,10 @@ fn put_durably(engine: &Engine, key: &str) -> crate::error::Result<u64> {
 }
 
 /// Who has committed durably finds the log durable up to there, whoever has synced it.
-pub(super) fn commit_together(disk: &ModelDisk, threads: usize) {
+pub(super) fn commit_together(disk: &ModelDisk, threads: usize, expected: u32) {
     let engine = open(disk);
     put(&engine, &[("a", "-")]);
+    engine.writer().expect("a writer").syncer.expect(expected);
     let before = disk.syncs();
     let commit = |key: &'static str| {
         let (engine, disk) = (Arc::clone(&engine), disk.clone());
@@ -362,10 +363,18 @@ pub(super) fn commit_together(disk: &ModelDisk, threads: usize) {
 #[test]
 fn loom_commit_together() {
     explore("group commit, 2 threads", 2, || {
-        commit_together(&ModelDisk::new(32, 1, strong).crowded(), 2)
+        commit_together(&ModelDisk::new(32, 1, strong).crowded(), 2, 1)
     });
     explore("group commit, 3 threads", 1, || {
-        commit_together(&ModelDisk::new(32, 1, strong).crowded(), 3)
+        commit_together(&ModelDisk::new(32, 1, strong).crowded(), 3, 1)
+    });
+    for expected in [2, 3] {
+        explore("group commit, 2 threads that wait for each other", 2, move || {
+            commit_together(&ModelDisk::new(32, 1, strong).crowded(), 2, expected)
+        });
+    }
+    explore("group commit, 3 threads that wait for each other", 1, || {
+        commit_together(&ModelDisk::new(32, 1, strong).crowded(), 3, 3)
     });
 }
 

@@ -377,6 +377,13 @@ impl File for ModelFile {
         Ok(())
     }
 
+    fn overwrite(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.inode.each(offset, bytes.len(), |page, to, from| {
+            page.write(to, |to| to.copy_from_slice(&bytes[from]));
+        });
+        Ok(())
+    }
+
     fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
         Ok(held(&self.inode.locks).take(self.handle, kind))
     }
