@@ -43,6 +43,18 @@ fn mapped(path: &Path, field: &str) -> u64 {
     sum
 }
 
+/// The nice value of this process's thread of that name.
+fn niceness(name: &str) -> i64 {
+    let threads = fs::read_dir("/proc/self/task").expect("threads");
+    let stats =
+        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    let ours = stats.filter(|stat| stat.contains(&format!("({name})"))).map(|stat| {
+        let fields = stat.rsplit_once(')').expect("a name in parentheses").1;
+        fields.split_whitespace().nth(16).expect("a nice value").parse().expect("a number")
+    });
+    ours.max().expect("such a thread")
+}
+
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory")
 }
@@ -59,6 +71,9 @@ fn pages_are_ready_ahead_of_a_load() {
         let begun = Instant::now();
         while background && !ready() && begun.elapsed() < Duration::from_secs(20) {
             sleep(Duration::from_millis(5));
+        }
+        if background {
+            assert_eq!(niceness("mapstone-ahead"), 15, "it gives way");
         }
         let found = mapped(&log, "Rss");
         println!("{written} bytes written, {found} ready, background thread: {background}");

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::sys::Pin;
+use crate::sys::{Pin, give_way};
 
 use super::worker::Worker;
 use super::{Engine, Writer, WriterHalf};
@@ -97,6 +97,8 @@ impl Engine {
 
     fn run_ahead(&self) {
         let Some(half) = &self.writer else { return };
+        // Where all processors are busy the writer does better itself.
+        give_way();
         let mut ready = 0;
         while let Some(end) = half.ahead.next() {
             let pin = Pin::new();

@@ -35,6 +35,7 @@ pub(crate) mod model;
 #[cfg(not(all(test, loom)))]
 mod pages;
 mod pin;
+mod priority;
 #[cfg(not(all(test, loom)))]
 mod real;
 #[cfg(not(all(test, loom)))]
@@ -64,6 +65,7 @@ pub(crate) use mark::Mark;
 #[cfg(all(test, loom))]
 pub(crate) use model::{Region, losses, open_real, prefetch};
 pub(crate) use pin::{Limbo, Pin, Pinned, Shelf};
+pub(crate) use priority::give_way;
 #[cfg(not(all(test, loom)))]
 pub(crate) use real::open_real;
 #[cfg(not(all(test, loom)))]
