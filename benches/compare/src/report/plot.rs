@@ -45,7 +45,7 @@ fn draw(table: &Table, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let y = TOP + STEP * place;
         let middle = y + BAR / 2;
         let length = (line.median / most * f64::from(WIDTH - LEFT - RIGHT)).round().max(1.0) as i32;
-        let colour = if line.peer == OWN { OWN_COLOUR } else { OTHER_COLOUR };
+        let colour = if line.peer.starts_with(OWN) { OWN_COLOUR } else { OTHER_COLOUR };
         area.draw(&Rectangle::new([(LEFT, y), (LEFT + length, y + BAR)], colour.filled()))?;
         area.draw(&Text::new(line.peer.clone(), (LEFT - 10, middle), text(15, HPos::Right)))?;
         let survives =
