@@ -180,7 +180,8 @@ impl Options {
         self
     }
 
-    /// Make checkpoints and compact on a thread of their own. Default true; with false the commit that passes the interval makes one.
+    /// Make checkpoints and compact on a thread of their own, and make pages of the log ready ahead of a load on another one, which
+    /// gives way to all other threads. Default true; with false the commit that passes the interval makes a checkpoint.
     pub fn background(&mut self, background: bool) -> &mut Options {
         self.background = background;
         self
