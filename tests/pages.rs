@@ -95,6 +95,16 @@ fn nothing_is_ready_ahead_of_commits_that_are_durable_one_by_one() {
     assert!(found <= written + MIB / 2, "{found} bytes ready, {written} written");
 }
 
+/// How many pieces of 2 MiB of this machine's memory are free: the page cache does without where there are none.
+fn free_pieces() -> u64 {
+    let text = fs::read_to_string("/proc/buddyinfo").expect("a kernel that counts");
+    let of_zone = |line: &str| {
+        let numbers = line.split_whitespace().skip(4).filter_map(|word| word.parse::<u64>().ok());
+        (0u32..).zip(numbers).skip(9).map(|(order, free)| free << (order - 9)).sum::<u64>()
+    };
+    text.lines().map(of_zone).sum()
+}
+
 /// Whether the kernel and the file system of a directory are known to have huge pages for files.
 fn has_huge_pages(path: &Path) -> bool {
     const EXT4: i64 = 0xEF53;
@@ -112,6 +122,10 @@ fn huge_pages_are_had_where_they_are_asked_for() {
     let path = dir.path().join("store");
     if !has_huge_pages(dir.path()) {
         println!("skipped: huge pages, which this kernel may not have for this file system");
+        return;
+    }
+    if free_pieces() < 256 {
+        println!("skipped: huge pages, of which this machine has few to give");
         return;
     }
     let open = || Options::new().huge_pages(true).open(&path).expect("a store");
