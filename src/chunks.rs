@@ -109,8 +109,8 @@ impl Chunks {
         if page >= self.backed.load(Acquire) {
             return None;
         }
-        let (chunk, index) = place(self.first, page);
-        self.regions[chunk].get()?.words_to_store(index as usize * PAGE_BYTES, WORDS)
+        let (region, offset) = self.find_mapped(page)?;
+        region.words_to_store(offset, WORDS)
     }
 
     /// What `run` gives, to be stored to.
@@ -153,6 +153,14 @@ impl Chunks {
     }
 
     /// The chunk of a page, if it is mapped, and where in it the page begins.
+    #[inline]
+    fn find_mapped(&self, page: u32) -> Option<(&Region, usize)> {
+        let near = self.near().filter(|_| page < self.first);
+        let found = near.map(|region| (region, page as usize * PAGE_BYTES));
+        found.or_else(|| self.far(page))
+    }
+
+    /// The same without a look at the first chunk.
     #[inline(never)]
     fn far(&self, page: u32) -> Option<(&Region, usize)> {
         let (chunk, index) = place(self.first, page);
@@ -162,9 +170,7 @@ impl Chunks {
     /// Prefetches the lines of a page that `len` bytes from `offset` on are in, if it is mapped.
     #[inline]
     pub(crate) fn prefetch(&self, page: u32, offset: usize, len: usize) {
-        let near = self.near().filter(|_| page < self.first);
-        let found = near.map(|region| (region, page as usize * PAGE_BYTES));
-        if let Some((region, start)) = found.or_else(|| self.far(page)) {
+        if let Some((region, start)) = self.find_mapped(page) {
             region.prefetch(start + offset, len);
         }
     }
