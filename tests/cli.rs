@@ -532,12 +532,12 @@ fn repair_refuses_what_it_cannot_do() {
 
 #[test]
 fn verify_names_a_superblock_that_is_damaged_or_gone() {
-    for (at, byte) in [(0, b'M'), (8, 2), (20, 0xFF), (44, 0xFF)] {
+    for (at, flipped) in [(0, 0x20), (8, 3), (20, 0xFF), (44, 0xFF)] {
         let place = Place::new();
         place.ok("put", ["key", "value"]);
         let meta = place.store.join("meta");
         let mut bytes = fs::read(&meta).unwrap();
-        bytes[at] = byte;
+        bytes[at] ^= flipped;
         fs::write(&meta, &bytes).unwrap();
         let found = place.run("verify", ["--json"]);
         assert_eq!(status(&found), 3, "byte {at}: {found:?}");
