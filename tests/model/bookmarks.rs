@@ -56,3 +56,22 @@ fn an_epoch_that_was_taken_back_is_not_the_one_that_takes_its_number() {
         put(0, 0),
     ]);
 }
+
+/// Regression: a commit that a power cut took back had ended where the records of a segment begin now. What was found there is the
+/// commit before that, which is of the same era.
+#[test]
+fn a_commit_that_was_taken_back_does_not_end_where_a_segment_begins() {
+    World::new(Shape { seed: 13_199, shared: true, ..rare(0) }).live(&[
+        bulk(0, 60, Val::new(1, 20)),
+        bulk(0, 60, Val::new(2, 20)),
+        Op::Compact { budget: 256, steps: 0 },
+        put(0, 0),
+        put(0, 0),
+        Op::MoveCursor,
+        put(0, 4049),
+        Op::MoveCursor,
+        Op::Outcomes { count: 1, recovery: Recovery::default() },
+        Op::Overtake { times: 1, batch: vec![(0, 1, Some(Val::new(0, 4001)))] },
+        Op::MoveCursor,
+    ]);
+}

@@ -1,7 +1,7 @@
 //! Where a feed begins: a commit is looked up by its position, and all that comes after it has to be there.
 
 use crate::error::{Error, Result};
-use crate::format::position::{Bookmark, Position};
+use crate::format::position::{Bookmark, Era, Position};
 use crate::format::segment::HEADER;
 use crate::log::{Log, Scan, Segment, Tail, View};
 use crate::sys::Pin;
@@ -27,8 +27,10 @@ impl Engine {
             false => self.look_up(view, from, end, oldest)?,
         };
         let found = self.bookmark(view, at)?;
-        let same = found.position == from.position || at.position == position;
-        if same && !found.era.can_be(from.era) {
+        let found_here = at.position == position || found.position == from.position;
+        // Where a segment's records begin no commit ends: whoever knows the era means the one before, or one that is gone.
+        let moved = found.position != from.position && from.era != Era::default();
+        if found_here && (moved || !found.era.can_be(from.era)) {
             let why = "another one does, in the place of what a power cut has taken back";
             return Err(no_such(position, why.into()));
         }
