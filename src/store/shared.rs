@@ -145,7 +145,8 @@ impl Engine {
         }
         reach(Point::TurnBegun);
         if died && !planted(Bug::SkipTurnResume) {
-            self.take_over(writer)?;
+            // It syncs what it wipes, and with that the commits in the same page.
+            self.take_over(writer).inspect_err(|error| self.poison_by(half, error))?;
         } else if number != writer.turn && !planted(Bug::SkipCatchUp) {
             let here = self.left()?;
             if here.tail.segment != writer.tail.segment {

@@ -89,3 +89,43 @@ fn a_checkpoint_knows_what_another_had_removed_when_it_died() {
         Op::Die { how: Crash::Cut, recovery: Recovery::default() },
     ]);
 }
+
+/// What a killed writer had left behind the end of the log was wiped, and the sync of that failed. Nobody knew, and the next sync of
+/// the commits in that page was believed.
+#[test]
+fn a_wipe_that_could_not_be_synced_ends_writing() {
+    let plain = |key| Op::Put { table: 0, key, value: Val::new(0, 0), how: How::Plain };
+    World::new(Shape {
+        segment: 4096,
+        interval: 1 << 30,
+        shared: true,
+        seed: 0,
+        ..Shape::default()
+    })
+    .live(&[
+        Op::Other,
+        Op::Other,
+        Op::Other,
+        Op::Free,
+        Op::Other,
+        Op::DropTable(1),
+        Op::Put { table: 0, key: 15, value: Val::new(0, 0), how: How::Immediate },
+        Op::Other,
+        Op::Other,
+        Op::Other,
+        Op::Fail(Fail { call: Call::Msync, after: 3, errno: 5, times: 1 }),
+        Op::Checkpoint,
+        Op::Other,
+        plain(0),
+        Op::HandOver(When::Steps(169)),
+        Op::Leave,
+        Op::Delete { table: 0, key: 15 },
+        Op::Bulk { table: 0, first: 0, count: 29, value: Val::new(0, 4) },
+        Op::Leave,
+        Op::Other,
+        Op::Other,
+        Op::Amid { at: (Point::CheckpointLogged, 1), batches: vec![vec![(0, 0, None)]] },
+        Op::Other,
+        Op::Outcomes { count: 1, recovery: Recovery::default() },
+    ]);
+}
