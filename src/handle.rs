@@ -141,6 +141,13 @@ impl Store {
         Ok(Store { handle: Arc::new(Handle { engine }) })
     }
 
+    /// Has the segment ready that comes next, as a thread of its own does in a load.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub fn make_spare(&self) -> Result<()> {
+        self.engine().make_spare()
+    }
+
     #[inline]
     pub(crate) fn handle(&self) -> &Arc<Handle> {
         &self.handle

@@ -108,6 +108,7 @@ impl Options {
     }
 
     /// Bytes of a log segment, for a store that is created: a power of two from 4 KiB to 1 TiB. Default 64 MiB.
+    /// A load has the next segment made ahead ([`Options::background`]): as long as the store is open that takes the space of one more.
     ///
     /// A value that does not fit into a segment gets one of its own. An existing store keeps the size it was created with.
     pub fn segment_size(&mut self, bytes: u64) -> &mut Options {
@@ -180,8 +181,8 @@ impl Options {
         self
     }
 
-    /// Make checkpoints and compact on a thread of their own, and make pages of the log ready ahead of a load on another one, which
-    /// gives way to all other threads. Default true; with false the commit that passes the interval makes a checkpoint.
+    /// Make checkpoints and compact on a thread of their own, and make pages of the log, and its next segment, ready ahead of a load
+    /// on another one, which gives way to all other threads. Default true; with false the commit that passes the interval makes a checkpoint.
     pub fn background(&mut self, background: bool) -> &mut Options {
         self.background = background;
         self

@@ -17,6 +17,8 @@ super::named! {
         CreateInPlace = "create-in-place",
         /// The name of a new segment is not synced.
         SkipDirSync = "skip-dir-sync",
+        /// The name of a segment that was begun in a hurry is not synced with the log in it (invariant I23).
+        SkipNameSync = "skip-name-sync",
         /// The name that makes a new store one is not synced.
         SkipRootSync = "skip-root-sync",
         /// The index may find the disk full in the middle of a batch (invariant I1).

@@ -149,6 +149,10 @@ super::named! {
         SegmentRenamed = "segment.renamed",
         /// It is durable under its own name, and holds nothing.
         SegmentDurable = "segment.durable",
+        /// A segment that was made before the log came to it has a header that says where the log had ended, perhaps not durably.
+        SpareHeaded = "spare.headed",
+        /// It has its own name, perhaps not durably.
+        SpareNamed = "spare.named",
 
         /// The log is about to be synced.
         SyncBegun = "sync.begun",

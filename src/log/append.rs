@@ -44,6 +44,9 @@ impl Log {
         let (epoch, nonce) = (era.epoch(), era.nonce());
         let header = SegmentHeader { id: self.id, number, epoch, nonce, bytes, prev_end };
         self.clear_within(&header)?;
+        if let Some(spare) = self.take_spare(&header) {
+            return spare.begin(&*self.disk, header);
+        }
         Segment::create(&*self.disk, self.segment_bytes, header)
     }
 

@@ -2,9 +2,11 @@
 
 mod append;
 mod around;
+mod make;
 mod record;
 mod scan;
 mod segment;
+mod spare;
 mod table;
 mod view;
 
@@ -15,15 +17,17 @@ use std::sync::atomic::Ordering::Relaxed;
 
 pub(crate) use append::{Draft, Tail};
 pub use around::ReadAhead;
+pub(crate) use make::{SPARE, UNFINISHED};
 pub(crate) use record::Record;
 pub(crate) use scan::Scan;
-pub(crate) use segment::{Segment, UNFINISHED};
+pub(crate) use segment::Segment;
 pub(crate) use view::View;
 
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::StoreId;
 use crate::format::segment::name;
+use crate::sys::sync::Mutex;
 use crate::sys::{Access, Disk, Limbo, Pin};
 use around::Around;
 use table::SegmentTable;
@@ -38,6 +42,8 @@ pub(crate) struct Log {
     shift: u32,
     access: Access,
     segments: SegmentTable,
+    /// The segment that the log comes to next, if it is made already.
+    spare: Mutex<Option<Segment>>,
     around: Around,
     /// Segments that are gone, while someone in this process may still look at them.
     gone: Limbo<Segment>,
@@ -60,6 +66,7 @@ impl Log {
             shift,
             access,
             segments: SegmentTable::new(),
+            spare: Mutex::new(None),
             around: Around::new(ReadAhead::Always),
             gone: Limbo::new(),
             mapped: AtomicU32::new(0),
@@ -95,11 +102,28 @@ impl Log {
             return Ok(());
         }
         let pin = Pin::new();
-        for segment in self.segments.between(self.number(from), self.number(to - 1), &pin) {
+        let segments = || self.segments.between(self.number(from), self.number(to - 1), &pin);
+        let mut named = true;
+        for segment in segments() {
             segment
                 .sync_log(from, to)
                 .map_err(|e| Error::io("sync", self.path(segment.number()), e))?;
+            named &= segment.is_named();
         }
+        if !named {
+            self.sync_names(segments())?;
+        }
+        Ok(())
+    }
+
+    /// Segments whose names may not be durable yet: this handle has begun them in a hurry, or another one has (invariant I23).
+    #[cold]
+    fn sync_names<'a>(&self, segments: impl Iterator<Item = &'a Segment>) -> Result<()> {
+        if !planted(Bug::SkipNameSync) && !planted(Bug::BackupUnsynced) {
+            let dir = || self.disk.root().join("log");
+            self.disk.sync_dir("log").map_err(|e| Error::io("sync", dir(), e))?;
+        }
+        segments.for_each(Segment::set_named);
         Ok(())
     }
 

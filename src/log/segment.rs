@@ -6,15 +6,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crate::error::{Error, Result};
-use crate::faults::{Bug, Point, planted, reach};
+use crate::faults::{Bug, planted};
 use crate::format::checksum::Salt;
 use crate::format::position::MAX_POSITION;
 use crate::format::segment::{HEADER_BYTES, SegmentHeader, name};
 use crate::format::{PAGE, PAGE_BYTES, StoreId};
 use crate::sys::{Access, Disk, File, Region};
-
-/// The name under which a segment is prepared before it is renamed to its own.
-pub(crate) const UNFINISHED: &str = "log/unfinished";
 
 /// After two syncs of less than this the pages that follow come into memory one at a time: a piece of the page cache is about as large,
 /// and a sync writes all of it.
@@ -32,17 +29,19 @@ const AT_ONCE: usize = 1 << 20;
 /// A segment file, mapped at its full size (invariants I11, I12). It never shrinks, and what was published in it never changes.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    header: SegmentHeader,
+    pub(super) header: SegmentHeader,
     salt: Salt,
     start: u64,
     region: Region,
-    file: Arc<dyn File>,
+    pub(super) file: Arc<dyn File>,
     /// Up to where the pages have been written, if they come into memory one at a time; 0 if not.
     written: AtomicUsize,
     /// So many syncs in turn were of little.
     little: AtomicUsize,
     /// Pages that are not in memory come by themselves.
     scattered: AtomicBool,
+    /// Its name is known to be durable.
+    named: AtomicBool,
 }
 
 impl Segment {
@@ -82,39 +81,7 @@ impl Segment {
         Segment::map(disk, segment_bytes, header, file, access).map(Some)
     }
 
-    /// Creates a segment: blocks, header and name are durable before it is used.
-    pub(super) fn create(
-        disk: &dyn Disk,
-        segment_bytes: u64,
-        header: SegmentHeader,
-    ) -> Result<Segment> {
-        let name = name(header.number);
-        let path = disk.root().join(&name);
-        let unfinished = if planted(Bug::CreateInPlace) { &*name } else { UNFINISHED };
-        let file =
-            disk.create(unfinished, header.bytes).map_err(|e| Error::io("create", &path, e))?;
-        reach(Point::SegmentCreated);
-        let finish = || {
-            file.write_at(&header.encode(), 0)?;
-            reach(Point::SegmentHeaded);
-            if !planted(Bug::SkipSegmentSync) {
-                file.sync()?;
-            }
-            reach(Point::SegmentSynced);
-            disk.rename(unfinished, &name)?;
-            reach(Point::SegmentRenamed);
-            if planted(Bug::SkipDirSync) { Ok(()) } else { disk.sync_dir("log") }
-        };
-        finish().map_err(|e| {
-            // Best effort: a leftover is unlinked when the next segment is created.
-            let _ = disk.remove(unfinished);
-            Error::io("create", &path, e)
-        })?;
-        reach(Point::SegmentDurable);
-        Segment::map(disk, segment_bytes, header, file, Access::Write)
-    }
-
-    fn map(
+    pub(super) fn map(
         disk: &dyn Disk,
         segment_bytes: u64,
         header: SegmentHeader,
@@ -131,8 +98,8 @@ impl Segment {
             .ok_or_else(|| Error::corrupt(path(), 32, "a number within the log", header.number))?;
         let salt = Salt::new(&header.id, header.epoch);
         let (written, little) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let scattered = AtomicBool::new(false);
-        Ok(Segment { header, salt, start, region, file, written, little, scattered })
+        let (scattered, named) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Segment { header, salt, start, region, file, written, little, scattered, named })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -180,6 +147,16 @@ impl Segment {
         let from = from.clamp(self.start, self.end());
         let to = to.clamp(from, self.end());
         (self.offset(from), self.offset(to) - self.offset(from))
+    }
+
+    /// Its name is known to be durable.
+    #[inline]
+    pub(super) fn is_named(&self) -> bool {
+        self.named.load(Relaxed)
+    }
+
+    pub(super) fn set_named(&self) {
+        self.named.store(true, Relaxed);
     }
 
     pub(super) fn sync(&self, from: u64, to: u64) -> io::Result<()> {

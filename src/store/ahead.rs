@@ -1,8 +1,10 @@
-//! The thread that makes pages ready before a load comes to them: most of what a new page of the log takes is finding memory for it
-//! and filling that with zeros, which another processor can do meanwhile.
+//! The thread that makes pages and segments ready before a load comes to them: most of what a new page of the log takes is finding
+//! memory for it and filling that with zeros, and a new segment waits for the disk. Another processor can do that meanwhile.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::error::{Error, Result};
+use crate::log::Tail;
 use crate::sys::{Pin, give_way};
 
 use super::worker::Worker;
@@ -14,8 +16,10 @@ const LOAD: u64 = 1 << 20;
 const FAR: u64 = 4 << 20;
 /// So many are made ready at once.
 const PIECE: u64 = 256 << 10;
+/// Segments of fewer bytes are passed before another one is made.
+const LARGE: u64 = 8 << 20;
 
-/// A mailbox with room for one position.
+/// A mailbox with room for one place in the log.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
     mail: Mutex<Mail>,
@@ -26,7 +30,7 @@ pub(crate) struct Ahead {
 #[derive(Debug, Default)]
 struct Mail {
     /// Where the log ended when it was asked for.
-    end: Option<u64>,
+    end: Option<Tail>,
     running: bool,
     stop: bool,
 }
@@ -52,7 +56,7 @@ impl Ahead {
         self.mail().running = false;
     }
 
-    fn ask(&self, end: u64) {
+    fn ask(&self, end: Tail) {
         let mut mail = self.mail();
         if mail.running {
             mail.end = Some(end);
@@ -62,7 +66,7 @@ impl Ahead {
     }
 
     /// Waits until it is asked for more; None if it is to end.
-    fn next(&self) -> Option<u64> {
+    fn next(&self) -> Option<Tail> {
         let mut mail = self.mail();
         loop {
             if mail.stop {
@@ -81,17 +85,17 @@ impl Engine {
     /// may be in one piece of the page cache with it, and would be written each time.
     #[inline]
     pub(super) fn look_ahead(&self, half: &WriterHalf, writer: &mut Writer) {
-        let end = writer.tail.position;
-        if end >= writer.ask_at {
-            self.ask_ahead(half, writer, end);
+        if writer.tail.position >= writer.ask_at {
+            self.ask_ahead(half, writer);
         }
     }
 
     #[cold]
-    fn ask_ahead(&self, half: &WriterHalf, writer: &mut Writer, end: u64) {
+    fn ask_ahead(&self, half: &WriterHalf, writer: &mut Writer) {
+        let end = writer.tail.position;
         writer.ask_at = end + LOAD;
         if end.saturating_sub(self.cells.durable()) >= LOAD {
-            half.ahead.ask(end);
+            half.ahead.ask(writer.tail);
         }
     }
 
@@ -103,10 +107,40 @@ impl Engine {
         while let Some(end) = half.ahead.next() {
             let pin = Pin::new();
             let log = self.log.view(&pin);
-            ready = ready.max(end);
-            while ready < end + FAR && log.make_ready(ready, PIECE) {
+            ready = ready.max(end.position);
+            while ready < end.position + FAR
+                && !half.ahead.mail().stop
+                && log.make_ready(ready, PIECE)
+            {
                 ready += PIECE;
             }
+            let half_full =
+                end.position % self.superblock.segment_bytes >= self.superblock.segment_bytes / 2;
+            if half_full && self.superblock.segment_bytes >= LARGE && !half.ahead.mail().stop {
+                // Without one the log goes on as it would have.
+                let _ = self.make_spare_after(half, end.segment);
+            }
+        }
+    }
+
+    /// Makes the segment that comes after segment `number`. Who shares the store does not know where the log will go on.
+    fn make_spare_after(&self, half: &WriterHalf, number: u64) -> Result<()> {
+        if half.shared.is_some() { Ok(()) } else { self.log.make_spare(number, FAR) }
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn make_spare(&self) -> Result<()> {
+        let half = self.writer()?;
+        let number = half.lock().tail.segment;
+        self.make_spare_after(half, number)
+    }
+
+    /// Does what needs space, and once more if giving up the space of a segment that is only in store can help.
+    #[inline]
+    pub(super) fn with_space<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        match work() {
+            Err(Error::Full { .. }) if self.log.give_spare_up() => work(),
+            done => done,
         }
     }
 }

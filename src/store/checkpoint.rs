@@ -19,6 +19,9 @@ use super::{Engine, WriterHalf};
 
 /// Garbage pages that are worth a checkpoint by themselves, whatever the log's length.
 const MIN_GARBAGE: u64 = 2048;
+/// Less of the log than this may be synced while nobody can write. More than one such sync in turn would have the log's pages come one
+/// by one.
+const LITTLE: u64 = 1 << 20;
 /// Bytes by which a checkpoint's file is longer than a directory twice as large needs: for rows of 512 segments more.
 pub(super) const ROOM: u64 = 16 << 10;
 
@@ -36,14 +39,28 @@ impl Engine {
         if !changed && !half.lock().unfinished {
             return Ok(self.cells.checkpoint());
         }
-        // Most of the log is synced while writers go on; the rest, under their lock, is short.
-        self.sync_to(half, self.cells.committed())?;
+        self.sync_most(half)?;
         reach(Point::CheckpointLogged);
         let before = self.lasting_segments(half)?;
         let (captured, counters, rows) = self.capture(half, &before)?;
         // What was captured is no longer told from what was not changed: the next one has to try again.
         self.finish_checkpoint(half, captured, counters, &rows).inspect_err(|_| half.touched())?;
         Ok(counters.position)
+    }
+
+    /// Syncs the log while writers go on, until what they commit meanwhile is little, or they are faster than the disk: the rest is
+    /// synced under their lock.
+    fn sync_most(&self, half: &WriterHalf) -> Result<()> {
+        let (mut before, mut goal) = (u64::MAX, self.cells.committed());
+        loop {
+            self.sync_to(half, goal)?;
+            goal = self.cells.committed();
+            let left = goal.saturating_sub(self.cells.durable());
+            if left < LITTLE || left > before / 2 {
+                return Ok(());
+            }
+            before = left;
+        }
     }
 
     /// Makes durable what was captured.

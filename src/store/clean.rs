@@ -103,6 +103,7 @@ impl Engine {
             Err(error) => return Err(error),
         };
         half.ahead.stop();
+        self.log.give_spare_up();
         half.background.stop();
         reach(Point::CloseBegun);
         if half.shared.is_some() && !self.is_last(half)? {

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::meta::Counters;
 use crate::format::record::{Header, Kind};
+use crate::index::Editor;
 use crate::log::{Draft, Tail, View};
 use crate::options::Durability;
 use crate::sys::Pin;
@@ -99,7 +100,7 @@ impl Engine {
         };
         let deletes = ops.iter().all(|op| op.value.is_none());
         self.check_span(half, writer.tail.position, deletes)?;
-        writer.editor.ensure(&self.index, new_keys)?;
+        self.ensure_pages(&mut writer.editor, new_keys)?;
         reach(Point::AppendPlanned);
         let mut plans = std::mem::take(&mut writer.plans.plans);
         let result = reader.append(half, writer, &mut plans, ops, last);
@@ -165,6 +166,16 @@ impl Engine {
         if let Some(tail) = self.reserve_here(log, writer.tail, plans) {
             return Ok(tail);
         }
+        self.with_space(|| self.reserve_beyond(half, writer, plans))
+    }
+
+    /// The same whatever has to be done for it.
+    fn reserve_beyond(
+        &self,
+        half: &WriterHalf,
+        writer: &Writer,
+        plans: &mut [Plan],
+    ) -> Result<Tail> {
         let draft = self.log.draft(writer.tail, self.cells.durable());
         let mut draft = draft.inspect_err(|error| self.poison_by(half, error))?;
         let mut checked = false;
@@ -195,6 +206,12 @@ impl Engine {
             position = position.checked_add(plan.size).filter(|after| *after <= end)?;
         }
         Some(Tail { position, ..tail })
+    }
+
+    /// Reserves index pages for so many new keys.
+    #[inline]
+    pub(super) fn ensure_pages(&self, editor: &mut Editor, keys: usize) -> Result<()> {
+        self.with_space(|| editor.ensure(&self.index, keys))
     }
 
     /// Takes what a draft has reserved, after the words that its segments need are there as well.

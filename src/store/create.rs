@@ -14,7 +14,7 @@ use crate::format::segment::{self, HEADER};
 use crate::format::usage;
 use crate::format::{backup, cursor, index};
 use crate::index::Index;
-use crate::log::{Log, Tail};
+use crate::log::{Log, SPARE, Tail, UNFINISHED as UNFINISHED_SEGMENT};
 use crate::options::Options;
 use crate::sys::{Access, Disk, File};
 use crate::usage::Live;
@@ -86,8 +86,8 @@ fn check_nothing_lost(disk: &dyn Disk, names: &[String]) -> Result<()> {
     for name in disk.list("log").map_err(failed("list", "log"))? {
         let name = format!("log/{name}");
         if name != segment::name(0) {
-            // One that was being made was never used.
-            if name == "log/unfinished" {
+            // Never used.
+            if [UNFINISHED_SEGMENT, SPARE].contains(&&*name) {
                 continue;
             }
             return no_meta(disk);
@@ -118,7 +118,7 @@ fn no_meta(disk: &dyn Disk) -> Result<()> {
 
 /// A name that a segment has, finished or not.
 fn is_segment(name: &str) -> bool {
-    name == "unfinished" || name.bytes().all(|byte| byte.is_ascii_digit())
+    ["unfinished", "spare"].contains(&name) || name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Writes an empty store. The caller holds the writer lock.

@@ -12,7 +12,7 @@ use crate::format::checkpoint::Newest;
 use crate::format::meta::{BYTES, Clean, MAX_SEQUENCE};
 use crate::format::{PAGE, index as index_format};
 use crate::index::{Editor, Index};
-use crate::log::{Log, Tail};
+use crate::log::{Log, SPARE, Tail};
 use crate::options::Options;
 use crate::sys::sync::{AtomicU64, Mutex};
 use crate::sys::{Access, Disk, LockKind, Pin, losses};
@@ -114,6 +114,8 @@ impl Engine {
         hold.set_up(up);
         // What a killed writer did not live to publish.
         bell.ring();
+        // Nor to use. Only space is lost if it stays.
+        let _ = engine.disk.remove(SPARE);
         engine.log.scatter_before(recovered.tail)?;
         let mut writer = Writer::new(recovered, clean);
         if options.shared_writer {

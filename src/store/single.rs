@@ -82,7 +82,7 @@ impl Engine {
             return Ok(writer.counters.position);
         }
         self.check_span(half, writer.tail.position, op.value.is_none())?;
-        writer.editor.ensure(&self.index, usize::from(plan.place.is_none()))?;
+        self.ensure_pages(&mut writer.editor, usize::from(plan.place.is_none()))?;
         reach(Point::AppendPlanned);
         // Invariant I1: space before the first byte.
         let tail = self.reserve(half, writer, log, std::slice::from_mut(&mut plan))?;

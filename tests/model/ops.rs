@@ -103,6 +103,8 @@ pub(crate) enum Op {
     DropTable(u8),
     Sync,
     Checkpoint,
+    /// Make the segment that comes next, as a load has it made.
+    Spare,
     /// A checkpoint, and commits by others when it comes to a point.
     Amid {
         at: At,

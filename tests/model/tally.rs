@@ -83,6 +83,7 @@ impl Passed {
         let rolls = self.of(Point::SegmentDurable).saturating_sub(begun.iter().sum());
         [
             ("segment rolls", rolls),
+            ("segments that were made before", self.of(Point::SpareNamed)),
             ("splits", self.of(Point::SplitEnded)),
             ("chain links", self.of(Point::ChainLed)),
             ("directory doublings", self.of(Point::DoubleSwitched)),

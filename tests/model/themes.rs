@@ -133,6 +133,7 @@ fn anything() -> impl Strategy<Value = Op> {
         26 => data,
         3 => Just(Op::Sync),
         2 => Just(Op::Checkpoint),
+        2 => Just(Op::Spare),
         1 => (amid(), batches()).prop_map(|(at, batches)| Op::Amid { at, batches }),
         1 => point().prop_map(Op::Look),
         2 => Just(Op::Snapshot),
@@ -199,6 +200,7 @@ fn full_disk() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => some(),
         2 => Just(Op::Checkpoint),
+        1 => Just(Op::Spare),
         5 => (0..3u8).prop_map(Op::Fill),
         3 => Just(Op::Free),
         1 => die(),
@@ -210,6 +212,7 @@ fn torn_pages() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => bulk(),
         3 => Just(Op::Sync),
+        2 => Just(Op::Spare),
         1 => (0..6u8).prop_map(Op::WriteBack),
         2 => outcomes(),
     ]
@@ -227,6 +230,7 @@ fn failed_syncs() -> impl Strategy<Value = Op> {
         3 => fail.prop_map(Op::Fail),
         3 => Just(Op::Sync),
         1 => Just(Op::Checkpoint),
+        1 => Just(Op::Spare),
         2 => crash().prop_map(Op::Evict),
         2 => crash().prop_map(|how| Op::Die { how, recovery: Recovery::default() }),
         1 => die_at(POINTS, crash()),
@@ -250,11 +254,14 @@ fn kills() -> impl Strategy<Value = Op> {
         PublishCounted,
         PublishDone,
         SegmentRenamed,
+        SpareHeaded,
+        SpareNamed,
     ];
     prop_oneof![
         2 => put(),
         3 => batch(),
         1 => bulk(),
+        1 => Just(Op::Spare),
         3 => die_at(POINTS, prop_oneof![3 => Just(Crash::Kill), 1 => Just(Crash::Cut)]),
     ]
 }
@@ -288,7 +295,13 @@ fn recoveries() -> impl Strategy<Value = Op> {
         how,
         recovery: Recovery { crashes, ..Recovery::default() },
     });
-    prop_oneof![3 => put(), 1 => Just(Op::Sync), 1 => (0..40u8).prop_map(Op::WriteBack), 4 => die]
+    prop_oneof![
+        3 => put(),
+        1 => Just(Op::Sync),
+        1 => Just(Op::Spare),
+        1 => (0..40u8).prop_map(Op::WriteBack),
+        4 => die,
+    ]
 }
 
 /// Tables come and go.

@@ -168,6 +168,11 @@ impl World {
             Op::DropTable(table) => self.drop_table(*table),
             Op::Sync => self.acknowledge(|store| store.sync()),
             Op::Checkpoint => self.acknowledge(|store| store.checkpoint()),
+            Op::Spare => {
+                if let Err(error) = self.store().make_spare() {
+                    self.allow(&error);
+                }
+            }
             Op::Amid { at, batches } => self.checkpoint_amid(*at, batches),
             Op::Lookup { times, batches } => self.lookup(*times, batches),
             Op::Look(at) => self.look(*at),

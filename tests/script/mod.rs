@@ -261,7 +261,8 @@ impl Step {
             }
             Step::Create(of) => table(*of).map(drop),
             Step::Drop(of) => store.drop_table(TABLES[usize::from(*of)]).map(drop),
-            Step::Sync => store.sync().map(drop),
+            // What a load has done by a thread of its own.
+            Step::Sync => store.sync().and_then(|_| store.make_spare()),
             Step::Checkpoint => store.checkpoint().map(drop),
             Step::Compact => store.compact(|_| true).map(drop),
             Step::Reopen => unreachable!("done by the caller"),

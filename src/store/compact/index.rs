@@ -64,7 +64,7 @@ impl Engine {
             self.cells.publish(counters);
         };
         // Merging needs room for the new pages before the old ones are free.
-        editor.ensure(&self.index, usize::try_from(PAGES).unwrap_or(0) * 64)?;
+        self.ensure_pages(editor, usize::try_from(PAGES).unwrap_or(0) * 64)?;
         match tidying {
             Tidying::Merging(from) => {
                 let tidied = editor.tidy(&self.index, from, PAGES, count)?;
