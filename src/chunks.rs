@@ -231,7 +231,7 @@ impl Chunks {
         if pages <= reserved {
             return Ok(());
         }
-        let to = u64::from(pages) + u64::from(pages / 64);
+        let to = u64::from(pages) + u64::from(pages / 256);
         let piece = (self.file.piece() / PAGE).max(u64::from(FIRST));
         let step = if to < piece { u64::from(FIRST) } else { piece };
         let to = to.next_multiple_of(step).min(u64::from(u32::MAX));

@@ -7,6 +7,7 @@ use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::{Entry, MAX_DEPTH};
+use crate::sys::Word;
 
 use super::{Index, directory_pages, header};
 
@@ -38,6 +39,11 @@ pub(crate) struct Captured {
 impl Allocator {
     pub(super) fn new(live: u64) -> Allocator {
         Allocator { live, ..Allocator::default() }
+    }
+
+    /// A checkpoint has been captured and is not durable yet.
+    pub(super) fn is_captured(&self) -> bool {
+        self.taken.is_some()
     }
 
     /// There is a free page before `limit`, and the next one that is taken is.
@@ -107,12 +113,16 @@ impl Index {
 
     /// Gives back a page that the live directory has stopped leading to.
     pub(super) fn retire(&self, allocator: &mut Allocator, page: u32) -> Result<()> {
-        let born = header(self.page(page)?).map(|header| header.birth);
-        // A page born after the last capture is in no checkpoint, so readers are its only users, and they check.
-        if born == Some(self.cells.sequence()) || planted(Bug::ReuseEarly) {
+        // Of a page that is in no checkpoint readers are the only users, and they check.
+        if !self.is_named(self.page(page)?) || planted(Bug::ReuseEarly) {
             allocator.free.push(page);
         }
         Ok(())
+    }
+
+    /// A checkpoint may name the page: it was not born after the last capture.
+    pub(super) fn is_named(&self, words: &[Word]) -> bool {
+        header(words).map(|header| header.birth) != Some(self.cells.sequence())
     }
 
     /// Gives back the pages of a directory that has moved; checkpoints have copies and name none of them.
@@ -128,22 +138,23 @@ impl Index {
         }
         let splits = u32::try_from(new_keys / 64).unwrap_or(u32::MAX / 4).saturating_add(8);
         let have = u32::try_from(allocator.free.len()).unwrap_or(u32::MAX);
-        // A directory is a run of pages, which is taken from the watermark whatever is free elsewhere.
-        let runs = self.directory_runs(allocator.live, splits);
-        let need = splits.saturating_mul(2).saturating_sub(have).saturating_add(runs);
-        let end = self.cells.watermark().checked_add(need).ok_or_else(|| self.full())?;
+        let need = splits.saturating_mul(2).saturating_sub(have);
+        let end = self.cells.watermark().checked_add(need);
+        let end = end.and_then(|end| self.end_of_directories(end, allocator.live, splits));
+        let end = end.ok_or_else(|| self.full())?;
         self.chunks.grow(end)?;
         self.chunks.map_to(end)
     }
 
-    /// Pages that larger directories may take when up to `splits` pages split: as often as the number of pages doubles, and once
-    /// more. A run may have to skip as many pages as it has, to lie within a chunk.
-    fn directory_runs(&self, live: u64, splits: u32) -> u32 {
+    /// Where the pages end that larger directories may take from `end` on when up to `splits` pages split: they double as often as
+    /// the number of pages, and once more. A directory is a run of pages within a chunk, whatever is free elsewhere.
+    fn end_of_directories(&self, end: u32, live: u64, splits: u32) -> Option<u32> {
         let depth = self.cells.directory().depth();
         let doublings = 1 + (u64::from(splits) / live.max(1) + 1).ilog2();
         let last = (depth + doublings).min(MAX_DEPTH);
-        let runs = (depth + 1..=last).map(directory_pages);
-        runs.fold(1, u32::saturating_add).saturating_mul(2)
+        (depth + 1..=last)
+            .map(directory_pages)
+            .try_fold(end, |end, pages| Chunks::contiguous(end, pages)?.checked_add(pages))
     }
 
     /// Pages that are neither led to nor free: they wait for a checkpoint. 0 while one is under way.

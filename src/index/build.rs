@@ -9,7 +9,7 @@ use crate::format::page::{LINE_SLOTS, LINES, PageHeader, WORDS, line_word, start
 use super::Index;
 use super::allocate::Allocator;
 
-/// Lines that an insertion looks at before it gives up and the page splits. Pages get about 94 % full.
+/// Lines that an insertion looks at before it gives up and the page splits, unless that is put off. Pages get about 95 % full.
 pub(super) const MAX_PROBE: usize = if LINES < 32 { LINES } else { 32 };
 
 /// A slot's two words.
@@ -20,9 +20,9 @@ struct Image([u64; WORDS]);
 
 impl Image {
     /// Puts a slot where a probe for it looks; false if there is no room.
-    fn insert(&mut self, (cur, prev): Slot, probe: usize) -> bool {
+    fn insert(&mut self, (cur, prev): Slot) -> bool {
         let mut line = start_line(stored(cur, prev));
-        for _ in 0..probe {
+        for _ in 0..LINES {
             for slot in 0..LINE_SLOTS {
                 let at = line_word(line) + 2 * slot;
                 if self.0[at] == 0 {
@@ -52,10 +52,10 @@ impl Index {
         let mut chain = next;
         for slot in slots {
             // A page that split has half its slots, so only keys that collide in many bits can fail here.
-            if !image.insert(slot, MAX_PROBE) {
+            if !image.insert(slot) {
                 chain = self.write(allocator, &mut image, prefix, depth, chain)?;
                 image = Image([0; WORDS]);
-                let inserted = image.insert(slot, LINES);
+                let inserted = image.insert(slot);
                 debug_assert!(inserted, "an empty page has room");
             }
         }

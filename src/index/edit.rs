@@ -38,12 +38,17 @@ pub(super) struct SlotWords<'a> {
 pub(crate) struct Editor {
     pub(super) allocator: Allocator,
     pub(super) splits: u64,
+    /// Until the next checkpoint is durable, pages whose split would leave garbage split only when they are full: so many splits there
+    /// were when that began.
+    pub(super) patient: Option<u64>,
+    /// Splits that the last checkpoint came too late for.
+    pub(super) late: u64,
 }
 
 impl Editor {
     /// `live` is the number of pages that the directory leads to.
     pub(crate) fn new(live: u64) -> Editor {
-        Editor { allocator: Allocator::new(live), splits: 0 }
+        Editor { allocator: Allocator::new(live), splits: 0, patient: None, late: 0 }
     }
 
     /// Pages that the directory leads to.
@@ -51,9 +56,10 @@ impl Editor {
         self.allocator.live
     }
 
-    /// Pages that wait for a checkpoint before they can be used again.
+    /// Pages that wait for a checkpoint before they can be used again. As long as none was made here nobody needs those that were left
+    /// before the store was opened.
     pub(crate) fn garbage(&self, index: &Index) -> u64 {
-        index.garbage(&self.allocator)
+        if self.splits == 0 { 0 } else { index.garbage(&self.allocator) }
     }
 
     /// Makes room for `new_keys` insertions, so that none of them finds the disk full.
@@ -62,6 +68,7 @@ impl Editor {
     }
 
     pub(crate) fn capture(&mut self, index: &Index) -> Result<Captured> {
+        self.put_off_splits();
         index.capture(&mut self.allocator)
     }
 
@@ -71,6 +78,7 @@ impl Editor {
         captured: &Captured,
         alone: bool,
     ) -> Result<()> {
+        self.late = self.patient.take().map_or(0, |before| self.splits - before);
         index.release(&mut self.allocator, captured, alone)
     }
 
@@ -235,7 +243,11 @@ impl Editor {
         loop {
             let entry = index.entry(hash)?;
             let words = index.page(entry.page())?;
-            if let Some(word) = vacancy(words, hash, version) {
+            let vacant = vacancy(words, hash, version, MAX_PROBE).or_else(|| {
+                let full = || vacancy(words, hash, version, LINES);
+                self.puts_off(index, words).then(full).flatten()
+            });
+            if let Some(word) = vacant {
                 let words = index.page_to_store(entry.page())?;
                 let tags = Tags::of(hash);
                 words[word + 1].store(tags.prev_word(prev), Release);
@@ -248,10 +260,11 @@ impl Editor {
     }
 }
 
-/// Word offset of the slot that a new key takes: the first that is empty, or that a power cut has left without a key.
-fn vacancy(words: &[Word], hash: Hash, reference: u64) -> Option<usize> {
+/// Word offset of the slot that a new key takes, if it is in so many lines: the first that is empty, or that a power cut has left
+/// without a key.
+fn vacancy(words: &[Word], hash: Hash, reference: u64, lines: usize) -> Option<usize> {
     let mut line = start_line(hash.stored());
-    for _ in 0..MAX_PROBE {
+    for _ in 0..lines {
         let first = line_word(line);
         for slot in 0..LINE_SLOTS {
             let word = first + 2 * slot;

@@ -36,6 +36,27 @@ pub(super) fn span(prefix: u64, bits: u32, depth: u32) -> std::ops::Range<usize>
 }
 
 impl Editor {
+    /// A checkpoint is wanted, or under way: until it is durable, pages that it may name are put off when they are to split.
+    pub(crate) fn put_off_splits(&mut self) {
+        self.patient.get_or_insert(self.splits);
+    }
+
+    /// A checkpoint is wanted to have garbage back, and is not under way yet.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        self.patient.is_some() && !self.allocator.is_captured()
+    }
+
+    /// Splits that could not be put off while the last checkpoint was wanted and made.
+    pub(crate) fn late_splits(&self) -> u64 {
+        self.late
+    }
+
+    /// The page is not to split before it is full, at the price of long probes: what it leaves could not be used before the checkpoint
+    /// that is wanted, or the one after that.
+    pub(super) fn puts_off(&self, index: &Index, words: &[Word]) -> bool {
+        self.patient.is_some() && index.is_named(words)
+    }
+
     /// Makes room on the page that `entry` names, for a key with this hash.
     pub(super) fn make_room(&mut self, index: &Index, hash: Hash, entry: Entry) -> Result<()> {
         let directory = index.cells.directory();
@@ -143,5 +164,79 @@ impl Index {
         }
         self.cells.end_split();
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cells::Cells;
+    use crate::chunks::Chunks;
+    use crate::format::meta::BYTES;
+    use crate::format::page::{LINE_SLOTS, LINES};
+    use crate::sys::Access;
+    use crate::sys::sim::SimDisk;
+
+    const FULL: u64 = (LINES * LINE_SLOTS) as u64;
+
+    fn index() -> (Index, Editor) {
+        let disk = SimDisk::new(1).disk();
+        disk.make_dir("").expect("a directory");
+        let len = usize::try_from(BYTES).expect("three pages");
+        let meta = disk.create("meta", BYTES).expect("space").map(0, len, Access::Write);
+        let cells = Arc::new(Cells::new(meta.expect("a mapping")));
+        let file = disk.create("index", 0).expect("space");
+        let chunks = Chunks::new(file, "index".into(), Access::Write, 64);
+        let index = Index::new(cells, chunks);
+        index.chunks.grow(64).expect("growth");
+        let editor = index.create().expect("an empty index");
+        (index, editor)
+    }
+
+    fn hash(i: u64) -> Hash {
+        Hash((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    /// How many keys a page takes before it splits, and one of them is not found where it was put.
+    fn fills(index: &Index, editor: &mut Editor) -> u64 {
+        let before = editor.allocator.live;
+        let mut keys = 0;
+        while editor.allocator.live == before {
+            editor.insert(index, hash(keys), (keys + 8) << 4).expect("space");
+            keys += 1;
+        }
+        for i in 0..keys {
+            let at = (i + 8) << 4;
+            let found = index.lookup(hash(i), at, |is| Ok((is == at).then_some(())));
+            assert_eq!(found.expect("sound"), Some(()), "{i} of {keys}");
+        }
+        keys - 1
+    }
+
+    #[test]
+    fn a_page_that_leaves_garbage_is_full_before_it_splits_while_a_checkpoint_is_wanted() {
+        let (index, mut editor) = index();
+        let usual = fills(&index, &mut editor);
+        assert!(usual < FULL, "{usual}");
+
+        // Nothing names this page, so it leaves no garbage.
+        let (index, mut editor) = self::index();
+        editor.put_off_splits();
+        assert_eq!(fills(&index, &mut editor), usual);
+
+        let (index, mut editor) = self::index();
+        let captured = editor.capture(&index).expect("a directory");
+        assert_eq!(fills(&index, &mut editor), FULL);
+        editor.release(&index, &captured, true).expect("sound");
+        assert_eq!(editor.late_splits(), 1);
+
+        let (index, mut editor) = self::index();
+        let captured = editor.capture(&index).expect("a directory");
+        editor.put_off_splits();
+        editor.release(&index, &captured, true).expect("sound");
+        assert_eq!(editor.late_splits(), 0);
+        assert_eq!(fills(&index, &mut editor), usual);
     }
 }

@@ -107,16 +107,17 @@ impl Engine {
             match work {
                 Work::Stop => return,
                 // A failure poisons the handle or leaves the last checkpoint in force; the next request tries again.
-                Work::Checkpoint if self.is_another_at_a_checkpoint() => {}
+                Work::Checkpoint if !self.is_checkpoint_wanted() => {}
                 Work::Checkpoint => drop(self.checkpoint()),
                 Work::Compact => patience = self.compact_a_bit(),
             }
         }
     }
 
-    /// Another handle that shares the store makes the checkpoint that is due.
-    fn is_another_at_a_checkpoint(&self) -> bool {
-        self.writer.as_ref().is_some_and(|half| self.checkpoint_is_under_way(half))
+    /// A checkpoint is due, and no other handle that shares the store makes it.
+    fn is_checkpoint_wanted(&self) -> bool {
+        let wanted = |half| self.checkpoint_is_due(half) && !self.checkpoint_is_under_way(half);
+        self.writer.as_ref().is_some_and(wanted)
     }
 
     /// One step of compaction; says when to take the next one, None for not before something happens.
@@ -130,6 +131,36 @@ impl Engine {
             Ok(_) => Some(begun.elapsed()),
             // A full disk, say. It is tried again when the log has grown, or has not.
             Err(_) => Some(10 * AGAIN),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use crate::store::{DEFAULT_TABLE, Op};
+    use crate::sys::sim::SimDisk;
+
+    /// Commits ask for a checkpoint until the one that is under way is captured, which is all that was wanted.
+    #[test]
+    fn a_checkpoint_that_is_no_longer_due_is_not_made() {
+        for (interval, made) in [(1 << 20, 0), (1, 1)] {
+            let mut options = Options::new();
+            options.segment_size(4096).checkpoint_interval(interval);
+            let engine = Engine::open(SimDisk::new(1).disk(), &options).expect("an open store");
+            let engine = Arc::new(engine);
+            let op = Op { table: DEFAULT_TABLE, key: b"key", value: Some(b"value") };
+            engine.commit_locked(&mut engine.turn().expect("a turn"), &[op], false).expect("space");
+            let background = engine.background().expect("a writer");
+            let before = engine.cells.sequence();
+            Background::start(&engine);
+            background.wake();
+            while background.mail().requested {
+                std::thread::yield_now();
+            }
+            background.stop();
+            assert_eq!(engine.cells.sequence() - before, made, "{interval}");
         }
     }
 }

@@ -17,11 +17,13 @@ use crate::sys::{Access, Disk, File};
 use super::space::SegmentRow;
 use super::{Engine, WriterHalf};
 
-/// Garbage pages that are worth a checkpoint by themselves, whatever the log's length.
-const MIN_GARBAGE: u64 = 2048;
 /// Less of the log than this may be synced while nobody can write. More than one such sync in turn would have the log's pages come one
 /// by one.
 const LITTLE: u64 = 1 << 20;
+/// Pages that the index should get along with, garbage included: one for so many keys, which is 27 bytes a key.
+const KEYS: u64 = 152;
+/// Garbage pages that are worth a checkpoint by themselves, whatever the log's length: at least these.
+const MIN_GARBAGE: u64 = 32;
 /// Bytes by which a checkpoint's file is longer than a directory twice as large needs: for rows of 512 segments more.
 pub(super) const ROOM: u64 = 16 << 10;
 
@@ -143,17 +145,37 @@ impl Engine {
         committed: u64,
         garbage: bool,
     ) -> Result<()> {
-        let since = self.cells.checkpoint().max(half.attempted.load(Relaxed));
-        let due = committed.saturating_sub(since) >= half.checkpoint_interval;
-        if due || garbage { self.request_checkpoint(half) } else { Ok(()) }
+        let due = garbage || self.log_is_due(half, committed);
+        if due { self.request_checkpoint(half) } else { Ok(()) }
     }
 
-    /// True if pages that wait for a checkpoint are more than a sixth of those in use.
+    /// A checkpoint is still due when its turn comes: the one before was asked for, again and again, until it was captured.
+    pub(super) fn checkpoint_is_due(&self, half: &WriterHalf) -> bool {
+        self.log_is_due(half, self.cells.committed()) || self.garbage_is_due(&mut half.lock())
+    }
+
     #[inline]
-    pub(super) fn garbage_is_due(&self, writer: &super::Writer) -> bool {
+    fn log_is_due(&self, half: &WriterHalf, committed: u64) -> bool {
+        let since = self.cells.checkpoint().max(half.attempted.load(Relaxed));
+        committed.saturating_sub(since) >= half.checkpoint_interval
+    }
+
+    /// True if pages that wait for a checkpoint make the index larger than its keys should need, or will before that is made. Where few
+    /// keys are left in many pages a checkpoint would not help: then a sixth of these may wait.
+    #[inline]
+    pub(super) fn garbage_is_due(&self, writer: &mut super::Writer) -> bool {
         // Who shares the store does not know what others have free.
         let alone = self.writer.as_ref().is_some_and(|half| half.shared.is_none());
-        alone && writer.editor.garbage(&self.index) > MIN_GARBAGE.max(writer.editor.live() / 6)
+        let (editor, wanted) = (&mut writer.editor, writer.counters.entries / KEYS);
+        let live = editor.live();
+        let room = match wanted.checked_sub(live) {
+            Some(room) => room.saturating_sub(editor.late_splits()).max(live / 32),
+            None => live / 6,
+        };
+        if alone && editor.garbage(&self.index) > room.max(MIN_GARBAGE) {
+            editor.put_off_splits();
+        }
+        alone && editor.wants_checkpoint()
     }
 
     #[cold]

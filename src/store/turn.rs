@@ -141,7 +141,7 @@ impl<'a> Turn<'a> {
     #[inline]
     pub(super) fn end(mut self, committed: u64, durability: Option<Durability>) -> Result<u64> {
         let (engine, half) = (self.engine, self.half);
-        let garbage = engine.garbage_is_due(&self.writer);
+        let garbage = engine.garbage_is_due(&mut self.writer);
         engine.look_ahead(half, &mut self.writer);
         drop(self);
         engine.after_commit(half, committed, garbage, durability)?;

@@ -63,7 +63,7 @@ pub(crate) const CALLS: Table = Table {
         ("put, overwriting", &[4.4, 0.31]),
         ("put, new key", &[5.8, 0.31]),
         ("overwrite, batches of 1,000", &[4.45, 0.31]),
-        ("new keys, batches of 1,000", &[5.8, 0.31]),
+        ("new keys, batches of 1,000", &[6.4, 0.31]),
         ("delete", &[0.0, 0.0]),
         ("durable put", &[2070.0, 1010.0]),
         ("put, shared writer", &[2020.0, 0.0]),
