@@ -47,13 +47,13 @@ impl Task {
         bench.close()
     }
 
-    /// In their order. A floor is no store: it does durable commits and nothing else.
+    /// In their order; but durable commits alone where nothing can be read.
     fn works(&self) -> Result<Vec<&'static Work>> {
-        let floor = peer::kind(&self.peer)?.floor;
+        let readable = peer::kind(&self.peer)?.readable;
         Ok(WORKS
             .iter()
             .filter(|work| self.works.iter().any(|name| name == work.name))
-            .filter(|work| !floor || work.name == "durable")
+            .filter(|work| readable || work.name == "durable")
             .collect())
     }
 }

@@ -58,6 +58,15 @@ pub fn number(value: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(value.get(..8)?.try_into().ok()?))
 }
 
+/// The sum of all words of `value`, the last one padded with zeros: every byte counts.
+pub fn sum(value: &[u8]) -> u64 {
+    let (words, rest) = value.as_chunks();
+    let sum = words.iter().fold(0u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    sum.wrapping_add(u64::from_le_bytes(last))
+}
+
 /// Key numbers in no order: a counter, scrambled. Each seed gives another sequence.
 pub struct Random(u64);
 
@@ -89,6 +98,18 @@ mod tests {
                 value[len - 1] ^= 1;
                 assert_eq!(version(&value, 7, len), None);
             }
+        }
+    }
+
+    #[test]
+    fn a_sum_shows_every_byte() {
+        let mut value = vec![0; 100];
+        fill(&mut value, 7, 3);
+        let before = sum(&value);
+        for place in 0..value.len() {
+            value[place] ^= 0x10;
+            assert_ne!(sum(&value), before, "byte {place}");
+            value[place] ^= 0x10;
         }
     }
 }

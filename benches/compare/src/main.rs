@@ -99,7 +99,7 @@ fn list() {
     println!(
         "| store | unsynced commit survives | durable commit | atomic batch | other processes read |\n| --- | --- | --- | --- | --- |"
     );
-    for kind in peer::kinds().into_iter().filter(|kind| !kind.floor) {
+    for kind in peer::kinds().into_iter().filter(|kind| kind.readable) {
         let (unsynced, durable) = (kind.unsynced.text(), yes(kind.durable));
         println!(
             "| {} | {unsynced} | {durable} | {} | {} |",

@@ -37,7 +37,6 @@ pub const CACHE: usize = 1 << 30;
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     /// Keys it will hold, for those stores whose manual says to size them.
-    #[cfg_attr(not(any(has_kyoto, has_tkrzw)), expect(dead_code))]
     pub keys: u64,
     /// What commits are asked to survive: `Kill` or `Power`.
     pub ask: Survives,
@@ -49,7 +48,6 @@ pub struct Setup {
 
 impl Setup {
     /// Memory does not hold the store.
-    #[cfg_attr(not(feature = "heed"), allow(dead_code))]
     pub fn is_tight(&self) -> bool {
         self.cache < CACHE
     }
@@ -58,6 +56,14 @@ impl Setup {
 pub enum Op<'a> {
     Put(&'a [u8], &'a [u8]),
     Delete(&'a [u8]),
+}
+
+impl Op<'_> {
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Op::Put(key, _) | Op::Delete(key) => key,
+        }
+    }
 }
 
 /// Gets within one session. A store with read transactions has one for the session.
@@ -113,8 +119,10 @@ pub struct Kind {
     pub persistent: bool,
     /// It has a call of its own for many keys.
     pub many: bool,
-    /// Only appends and syncs: the floor for durable commits, and nothing else.
+    /// No store: it does the least of what stores do, shows what the machine can, and is not ranked among them.
     pub floor: bool,
+    /// What was put can be had again; otherwise nothing but durable commits is measured.
+    pub readable: bool,
     /// Bytes of the longest value.
     pub longest: usize,
     pub open: fn(&Path, Setup) -> Result<Box<dyn Peer>>,
@@ -140,6 +148,7 @@ pub const PLAIN: Kind = Kind {
     persistent: true,
     many: false,
     floor: false,
+    readable: true,
     longest: usize::MAX,
     open: |_, _| anyhow::bail!("not a store"),
 };
@@ -150,6 +159,7 @@ pub fn kinds() -> Vec<&'static Kind> {
         &peers::hashmap::KIND,
         &peers::mapstone::KIND,
         &peers::mapstone::HUGE,
+        &peers::bare::KIND,
         &peers::floor::KIND,
         #[cfg(feature = "heed")]
         &peers::heed::KIND,
@@ -176,6 +186,11 @@ pub fn kinds() -> Vec<&'static Kind> {
         #[cfg(has_tkrzw)]
         &peers::tkrzw::KIND,
     ]
+}
+
+/// The name is that of a floor, which is not ranked among stores.
+pub fn is_floor(name: &str) -> bool {
+    kinds().iter().any(|kind| kind.floor && kind.name == name)
 }
 
 pub fn kind(name: &str) -> Result<&'static Kind> {

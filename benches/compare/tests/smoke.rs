@@ -50,7 +50,9 @@ fn every_store_does_every_work() {
         .filter_map(|line| line.split('|').nth(1))
         .map(str::trim)
         .collect();
-    assert!(stores.contains("mapstone") && stores.contains("HashMap"), "{list}");
+    for always in ["mapstone", "HashMap", "bare memory"] {
+        assert!(stores.contains(always), "{list}");
+    }
     let mut works: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for row in rows(out.path()) {
         if let Some(why) = row["skipped"].as_str() {
@@ -66,6 +68,7 @@ fn every_store_does_every_work() {
         "get, absent",
         "get_many of 32",
         "iterate",
+        "iterate, values of 1 KiB",
         "put, overwriting",
         "delete",
         "YCSB A",
@@ -79,6 +82,7 @@ fn every_store_does_every_work() {
 
     let report = fs::read_to_string(out.path().join("report.md")).expect("a report");
     assert!(report.contains("| **mapstone** |"), "{report}");
+    assert!(report.contains("| *bare memory* |"), "{report}");
     let plot = fs::read_to_string(out.path().join("get.svg")).expect("a plot");
     assert!(plot.contains("mapstone") && plot.contains("<rect"), "{plot}");
 }

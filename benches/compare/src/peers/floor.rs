@@ -11,7 +11,8 @@ use anyhow::{Result, bail};
 
 use crate::peer::{Kind, Op, PLAIN, Peer, Reader, Setup};
 
-pub const KIND: Kind = Kind { name: "pwrite+fdatasync", floor: true, atomic: false, open, ..PLAIN };
+pub const KIND: Kind =
+    Kind { name: "pwrite+fdatasync", floor: true, readable: false, atomic: false, open, ..PLAIN };
 
 const BYTES: u64 = 256 << 20;
 

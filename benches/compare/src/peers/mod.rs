@@ -1,5 +1,6 @@
 //! One file for each store: the few lines of its own interface that the work sets need, with the settings it is measured with.
 
+pub mod bare;
 #[cfg(feature = "candystore")]
 pub mod candystore;
 #[cfg(feature = "fjall")]

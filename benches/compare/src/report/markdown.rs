@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Line, OWN, Table, human};
+use crate::peer::is_floor;
 use crate::row::Unit;
 
 /// A column: its title, and its cell for a line.
@@ -11,12 +12,7 @@ type Column<'a> = (&'a str, Box<dyn Fn(&Line) -> String + 'a>);
 pub fn table(table: &Table) -> String {
     let unit = table.unit;
     let mut columns: Vec<Column> = vec![
-        (
-            "store",
-            Box::new(
-                |line| if line.peer == OWN { format!("**{OWN}**") } else { line.peer.clone() },
-            ),
-        ),
+        ("store", Box::new(|line| name(&line.peer))),
         (title(unit), Box::new(move |line| human(line.median, unit))),
     ];
     if table.lines.iter().any(|line| line.least < line.most) {
@@ -83,7 +79,7 @@ pub fn table(table: &Table) -> String {
     write(table, &columns)
 }
 
-/// A line for each work and a column for each store, mapstone first; the best of a line in bold.
+/// A line for each work and a column for each store, mapstone first and floors last; the best store of a line in bold.
 pub fn figures(tables: &[Table]) -> String {
     matrix(tables, "All figures", true, |line, _| Some(line.median))
 }
@@ -108,24 +104,29 @@ fn matrix(
             peers.push(&line.peer);
         }
     }
-    let mut text = format!("\n## {title}\n\n| work | {} |\n", peers.join(" | "));
+    peers.sort_by_key(|peer| is_floor(peer));
+    let stores = peers.iter().filter(|peer| !is_floor(peer)).count();
+    let names: Vec<String> = peers.iter().map(|peer| header(peer)).collect();
+    let mut text = format!("\n## {title}\n\n| work | {} |\n", names.join(" | "));
     text += &format!("| --- |{}\n", " --- |".repeat(peers.len()));
     for table in tables {
         let figures: Vec<Option<f64>> = peers
             .iter()
             .map(|peer| figure(table.lines.iter().find(|line| line.peer == *peer)?, table.unit))
             .collect();
-        let measured = figures.iter().flatten().copied();
+        let measured = figures[..stores].iter().flatten().copied();
         let most = native && table.unit == Unit::Rate;
         let best = if most { measured.reduce(f64::max) } else { measured.reduce(f64::min) };
         let unit = if native { table.unit } else { Unit::Latency };
-        let cell = |figure: Option<f64>| match figure {
-            Some(figure) if Some(figure) == best => format!("**{}**", human(figure, unit)),
+        let cell = |(place, figure): (usize, Option<f64>)| match figure {
+            Some(figure) if place < stores && Some(figure) == best => {
+                format!("**{}**", human(figure, unit))
+            }
             Some(figure) => human(figure, unit),
             None => String::new(),
         };
         if figures.iter().any(Option::is_some) {
-            let cells: Vec<String> = figures.into_iter().map(cell).collect();
+            let cells: Vec<String> = figures.into_iter().enumerate().map(cell).collect();
             text += &format!("| {} | {} |\n", table.work, cells.join(" | "));
         }
     }
@@ -156,6 +157,15 @@ fn write(table: &Table, columns: &[Column]) -> String {
         let _ = write!(text, "\nskipped: {}: {why}\n", peers.join(", "));
     }
     text
+}
+
+/// mapstone in bold, floors in italics.
+fn name(peer: &str) -> String {
+    if peer == OWN { format!("**{peer}**") } else { header(peer) }
+}
+
+fn header(peer: &str) -> String {
+    if is_floor(peer) { format!("*{peer}*") } else { peer.to_owned() }
 }
 
 fn title(unit: Unit) -> &'static str {

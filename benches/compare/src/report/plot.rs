@@ -1,4 +1,4 @@
-//! A bar for each store, best first, mapstone in another colour.
+//! A bar for each store, best first, mapstone in another colour; those of floors are outlines.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::{OWN, Table, human};
+use crate::peer::is_floor;
 use crate::row::Unit;
 
 const WIDTH: i32 = 860;
@@ -46,7 +47,8 @@ fn draw(table: &Table, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let middle = y + BAR / 2;
         let length = (line.median / most * f64::from(WIDTH - LEFT - RIGHT)).round().max(1.0) as i32;
         let colour = if line.peer.starts_with(OWN) { OWN_COLOUR } else { OTHER_COLOUR };
-        area.draw(&Rectangle::new([(LEFT, y), (LEFT + length, y + BAR)], colour.filled()))?;
+        let style = if is_floor(&line.peer) { colour.stroke_width(1) } else { colour.filled() };
+        area.draw(&Rectangle::new([(LEFT, y), (LEFT + length, y + BAR)], style))?;
         area.draw(&Text::new(line.peer.clone(), (LEFT - 10, middle), text(15, HPos::Right)))?;
         let survives =
             if line.survives.is_empty() { String::new() } else { format!("  ({})", line.survives) };

@@ -35,12 +35,12 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     }
     let measured = threads(bench)?;
     bench.report(WORKS[2], Unit::Rate, Some(Survives::Power), &measured);
-    if !bench.kind.floor {
+    if bench.kind.readable {
         let len = bench.scale.value();
         bench.peer()?.read(&mut |reader| bench::get(reader, live.start, len))?;
     }
     bench.close()?;
-    if bench.kind.floor { Ok(()) } else { bench.open(Survives::Kill) }
+    if bench.kind.readable { bench.open(Survives::Kill) } else { Ok(()) }
 }
 
 fn threads(bench: &Bench) -> Result<Measured> {
