@@ -89,3 +89,48 @@ fn who_shares_a_store_makes_none() {
     std::thread::sleep(Duration::from_millis(100));
     assert!(!path.join("log/spare").exists());
 }
+
+/// Nobody looks at points any more when this goes, and who waits to be asked there ends.
+#[cfg(feature = "sim")]
+struct Unwatched;
+
+#[cfg(feature = "sim")]
+impl Drop for Unwatched {
+    fn drop(&mut self) {
+        mapstone::sim::at_points(None);
+    }
+}
+
+/// The next one is made while the log goes on in this one: both have had the same name.
+#[cfg(feature = "sim")]
+#[test]
+fn one_is_made_while_another_gets_its_name() {
+    use mapstone::sim::{Point, at_points};
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let store = Options::new().segment_size(4096).background(false).open(&path).expect("a store");
+    let (ask, asked) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let store = &store;
+        scope.spawn(move || asked.iter().for_each(|()| store.make_spare().expect("space")));
+        at_points(Some(Box::new(move |point| {
+            if point == Point::SpareHeaded {
+                ask.send(()).expect("somebody who makes it");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        })));
+        let _unwatched = Unwatched;
+        store.make_spare().expect("space");
+        for key in 0..100u8 {
+            store.put([key], [key; 1000]).expect("a segment to go on in");
+            // Time to make one.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    let reader = Store::open_read_only(&path).expect("a store");
+    for key in 0..100u8 {
+        let value = reader.get([key]).expect("whole").map(|value| value.to_vec());
+        assert_eq!(value, Some(vec![key; 1000]));
+    }
+    store.close().expect("a clean close");
+}

@@ -44,10 +44,10 @@ impl Log {
         let (epoch, nonce) = (era.epoch(), era.nonce());
         let header = SegmentHeader { id: self.id, number, epoch, nonce, bytes, prev_end };
         self.clear_within(&header)?;
-        if let Some(spare) = self.take_spare(&header) {
-            return spare.begin(&*self.disk, header);
+        match self.begin_spare(header)? {
+            Some(segment) => Ok(segment),
+            None => Segment::create(&*self.disk, self.segment_bytes, header),
         }
-        Segment::create(&*self.disk, self.segment_bytes, header)
     }
 
     /// Unlinks what a batch that failed has left under the numbers that a longer segment is to take. Once that segment is gone,

@@ -26,7 +26,7 @@ impl Log {
         if self.spare().as_ref().is_some_and(|spare| *spare.header() == header) {
             return Ok(());
         }
-        // The log has passed what there is: its name is for another one now, so nobody may find it.
+        // The log has passed what there is. From here on nobody uses the name that it has, and that the next one gets.
         let passed = self.spare().take();
         drop(passed);
         let spare = Segment::spare(&*self.disk, self.segment_bytes, header)?;
@@ -35,19 +35,22 @@ impl Log {
         Ok(())
     }
 
-    /// What was made, if it can be the segment of this header, whatever that says of the log before it.
-    pub(super) fn take_spare(&self, header: &SegmentHeader) -> Option<Segment> {
+    /// Has the log go on in what was made, if it can be the segment of this header, whatever that says of the log before it. None
+    /// if not.
+    pub(super) fn begin_spare(&self, header: SegmentHeader) -> Result<Option<Segment>> {
+        // Held until the name is another one: who makes the next one unlinks what has it.
+        let mut spare = self.spare();
         let is = |spare: &mut Segment| {
-            SegmentHeader { prev_end: header.prev_end, ..*spare.header() } == *header
+            SegmentHeader { prev_end: header.prev_end, ..*spare.header() } == header
         };
-        self.spare().take_if(is)
+        spare.take_if(is).map(|it| it.begin(&*self.disk, header)).transpose()
     }
 
     /// Gives back the space of what was made and is not used; false if nothing was.
     #[cold]
     pub(crate) fn give_spare_up(&self) -> bool {
-        let spare = self.spare().take();
+        let mut spare = self.spare();
         // Best effort: a leftover is unlinked when the next one is made.
-        spare.is_some() && self.disk.remove(SPARE).is_ok()
+        spare.take().is_some() && self.disk.remove(SPARE).is_ok()
     }
 }

@@ -130,9 +130,7 @@ impl Engine {
 
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn make_spare(&self) -> Result<()> {
-        let half = self.writer()?;
-        let number = half.lock().tail.segment;
-        self.make_spare_after(half, number)
+        self.make_spare_after(self.writer()?, self.settled_counters()?.segment)
     }
 
     /// Does what needs space, and once more if giving up the space of a segment that is only in store can help.

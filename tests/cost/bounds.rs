@@ -38,7 +38,7 @@ pub(crate) const PROCESSOR: Table = Table {
         ("get_many of 32", &[528.0, 2.6]),
         ("iterate", &[225.0, 1.45]),
         ("put, overwriting", &[2125.0, 6.4]),
-        ("put, new key", &[2440.0, 6.65]),
+        ("put, new key", &[2500.0, 6.75]),
         ("overwrite, batches of 1,000", &[1500.0, 6.65]),
         ("new keys, batches of 1,000", &[1850.0, 7.45]),
         ("delete", &[2085.0, 4.4]),
