@@ -1,8 +1,9 @@
-//! The segment that a load comes to next is made before it does.
+//! The segment that a load comes to next is made before it does. `MAPSTONE_LONG`: seconds for loads that are killed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mapstone::{Options, Store};
@@ -133,4 +134,70 @@ fn one_is_made_while_another_gets_its_name() {
         assert_eq!(value, Some(vec![key; 1000]));
     }
     store.close().expect("a clean close");
+}
+
+const PLACE: &str = "MAPSTONE_TEST_PLACE";
+/// Keys that the loads below overwrite again and again.
+const KEYS: u64 = 20_000;
+const BATCH: u64 = 20;
+
+fn value(number: u64) -> Vec<u8> {
+    let mut value = vec![(number % 251) as u8; 1000 + (number % 97) as usize];
+    value[..8].copy_from_slice(&number.to_le_bytes());
+    value
+}
+
+/// Goes on with the load until it is killed.
+#[test]
+fn load_for_ever() {
+    let Some(place) = std::env::var_os(PLACE) else { return };
+    let store = open(Path::new(&place));
+    let last = store.get("last").expect("sound").map_or(0, |last| *last.view::<u64>().expect("8"));
+    for batch in last / BATCH.. {
+        let mut draft = store.batch();
+        for number in batch * BATCH..(batch + 1) * BATCH {
+            draft.put((number % KEYS).to_le_bytes(), value(number)).expect("short");
+        }
+        draft.put("last", ((batch + 1) * BATCH).to_le_bytes()).expect("short");
+        draft.commit().expect("space");
+    }
+}
+
+/// Nothing that was committed is lost, in whichever segment it is, and all that was committed last is there.
+#[test]
+fn a_load_that_is_killed_again_and_again_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let long = std::env::var("MAPSTONE_LONG").ok().map(|text| text.parse().expect("seconds"));
+    let (begun, long) = (Instant::now(), Duration::from_secs(long.unwrap_or(3)));
+    let (mut before, mut made, mut round) = (0, 0, 0u64);
+    while begun.elapsed() < long {
+        let this = std::env::current_exe().expect("a test");
+        let mut child = Command::new(this)
+            .args(["load_for_ever", "--exact"])
+            .env(PLACE, &path)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("a process");
+        round += 1;
+        std::thread::sleep(Duration::from_millis(40 + round * 7919 % 400));
+        child.kill().expect("it never ends");
+        assert!(!child.wait().expect("its end").success());
+        made += u64::from(path.join("log/spare").exists());
+        let store = open(&path);
+        let last =
+            store.get("last").expect("sound").map_or(0, |last| *last.view::<u64>().expect("8"));
+        assert!(last >= before, "{last} after {before}");
+        for number in last.saturating_sub(KEYS)..last {
+            let found = store.get((number % KEYS).to_le_bytes()).expect("sound").expect("a value");
+            assert!(*found == *value(number), "{number} of {last}");
+        }
+        if round.is_multiple_of(8) {
+            let damage = store.verify().expect("readable").damage;
+            assert!(damage.is_empty(), "{damage:?}");
+        }
+        before = last;
+        store.close().expect("a clean close");
+    }
+    println!("{round} kills, {made} of them with a segment made ahead; {before} puts");
 }
