@@ -15,8 +15,8 @@ use super::retire::Drained;
 use super::{Compaction, Compactor};
 
 /// Records that are moved in one commit, and bytes, whichever comes first: writers wait that long at most.
-const RECORDS: usize = 64;
-const BYTES: u64 = 256 << 10;
+const RECORDS: usize = 32;
+const BYTES: u64 = 64 << 10;
 
 /// A walk through one segment.
 #[derive(Debug)]
