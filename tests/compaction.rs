@@ -107,7 +107,7 @@ fn deleted_keys_leave_nothing_behind() {
     store.compact(|_| true).expect("space");
     check(&store, &model);
     let report = store.verify().expect("readable");
-    assert!(report.pages * 5 < index, "{index} pages became {}", report.pages);
+    assert!(report.pages * 4 < index, "{index} pages became {}", report.pages);
     assert_eq!(report.records, 4000, "no tombstones are left, but in the last segment");
     let stats = store.stats().expect("figures");
     assert!(log_bytes(&path) < 2 * stats.live_bytes + (2 << 16));
