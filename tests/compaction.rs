@@ -97,24 +97,25 @@ fn deleted_keys_leave_nothing_behind() {
     let path = dir.path().join("store");
     let store = options().open(&path).expect("a new store");
     let mut model = Model::new();
-    for i in 0..40_000 {
+    // So many that it hardly matters what the hash is seeded with.
+    for i in 0..80_000 {
         put(&store, &mut model, i, 0);
     }
     let index = store.verify().expect("readable").pages;
-    for i in (0..40_000).filter(|i| i % 10 != 0) {
+    for i in (0..80_000).filter(|i| i % 10 != 0) {
         delete(&store, &mut model, i);
     }
     store.compact(|_| true).expect("space");
     check(&store, &model);
     let report = store.verify().expect("readable");
-    assert!(report.pages * 4 < index, "{index} pages became {}", report.pages);
-    assert_eq!(report.records, 4000, "no tombstones are left, but in the last segment");
+    assert!(report.pages * 5 < index, "{index} pages became {}", report.pages);
+    assert_eq!(report.records, 8000, "no tombstones are left, but in the last segment");
     let stats = store.stats().expect("figures");
     assert!(log_bytes(&path) < 2 * stats.live_bytes + (2 << 16));
     drop(store);
     let store = options().open(&path).expect("closed cleanly");
     check(&store, &model);
-    for i in 0..40_000 {
+    for i in 0..80_000 {
         put(&store, &mut model, i, 1);
     }
     check(&store, &model);
