@@ -47,7 +47,7 @@ pub(crate) const PROCESSOR: Table = Table {
     ],
 };
 
-/// Of the kernel, for 1,000 operations. Beginning a segment takes 26 calls; segments are of 1 MiB here.
+/// Of the kernel, for 1,000 operations. Beginning a segment takes 28 calls; segments are of 1 MiB here.
 pub(crate) const CALLS: Table = Table {
     of: "1,000 operations",
     columns: &["system calls", "syncs"],

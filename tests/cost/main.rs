@@ -51,7 +51,7 @@ fn the_document_has_the_bounds() {
     TABLES.into_iter().for_each(|table| compare(table, &text));
 }
 
-/// The rows of the document are those of the code, with the same bounds, and with figures that keep them.
+/// The rows of the document are those of the code, with the same bounds, and with figures, or ranges of them, that keep the bounds.
 fn compare(table: &Table, text: &str) {
     let head = table.head();
     let lines = text.lines().skip_while(|line| *line != head).skip(2);
@@ -63,8 +63,14 @@ fn compare(table: &Table, text: &str) {
         assert_eq!(cells.len(), 1 + 2 * bounds.len(), "{line}");
         for (pair, bound) in cells[1..].chunks(2).zip(*bounds) {
             assert_eq!(pair[1], shown(*bound), "{line}");
-            let figure: f64 = pair[0].parse().expect("a number");
-            assert!(figure <= *bound, "{line}: {figure} is not at most {bound}");
+            let mut ends = pair[0].split(" to ").map(|end| {
+                end.parse::<f64>().unwrap_or_else(|_| panic!("{line}: no figure: {end:?}"))
+            });
+            assert!(
+                ends.all(|figure| figure <= *bound),
+                "{line}: {} is not at most {bound}",
+                pair[0]
+            );
         }
     }
 }
