@@ -8,20 +8,13 @@ use crate::format::page::{LINE_SLOTS, LINES, position, stored};
 use super::Index;
 use super::split::used;
 
-/// A used slot: the 40 stored hash bits, and the newest position it held.
-pub(crate) type Seen = (u64, u64);
-
 impl Index {
-    /// Adds the slots of the page that hash `from` (40 bits) leads to, and returns where the next page starts; None after the last.
+    /// Adds what the slots of the page that hash `from` (40 bits) leads to have in `cur`, and returns where the next page starts; None
+    /// after the last. After an error some may have been added.
     ///
     /// A page that splits or is merged meanwhile covers other prefixes, but each key is at one place of the hash order, so a walk
     /// meets every key that was there when it started exactly once.
-    pub(crate) fn walk(
-        &self,
-        from: u64,
-        reference: u64,
-        seen: &mut Vec<Seen>,
-    ) -> Result<Option<u64>> {
+    pub(crate) fn walk(&self, from: u64, seen: &mut Vec<u64>) -> Result<Option<u64>> {
         let before = seen.len();
         loop {
             seen.truncate(before);
@@ -32,7 +25,7 @@ impl Index {
                 }
                 return Err(self.bad_directory(self.cells.directory()));
             };
-            let collected = self.collect(probe.entry(), from, reference, seen);
+            let collected = self.collect(probe.entry(), from, seen);
             if self.moved(&probe, true) {
                 continue;
             }
@@ -46,28 +39,30 @@ impl Index {
         }
     }
 
-    /// Some slot with these 40 hash bits leads to `at`.
-    pub(crate) fn leads(&self, stored: u64, at: u64) -> Result<bool> {
-        let hash = Hash(stored << (64 - STORED_BITS));
-        let found = self.lookup(hash, at, |other| Ok((other == at).then_some(())))?;
-        Ok(found.is_some())
+    /// Some slot of a page from hash `from` up to hash `to` leads to `at`; up to the last, if that is None.
+    pub(crate) fn leads(&self, from: u64, to: Option<u64>, at: u64) -> Result<bool> {
+        let (mut next, mut seen) = (Some(from), Vec::new());
+        while let Some(from) = next
+            && to.is_none_or(|to| from < to)
+        {
+            seen.clear();
+            next = self.walk(from, &mut seen)?;
+            if seen.iter().any(|cur| position(*cur, at) == Some(at)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The slots of an entry's pages from hash `from` on. Between the two stores that lead a prefix to its new pages, the second
     /// half's entry still leads to the old page, which holds the first half as well.
-    fn collect(&self, entry: Entry, from: u64, reference: u64, seen: &mut Vec<Seen>) -> Result<()> {
+    fn collect(&self, entry: Entry, from: u64, seen: &mut Vec<u64>) -> Result<()> {
         for page in self.chain(entry) {
             let words = page?.1;
             seen.reserve(LINES * LINE_SLOTS);
-            for (cur, prev) in used(words) {
-                // A page that was merged since the walk began covers prefixes that it has been at.
-                let hash = stored(cur, prev);
-                if hash >= from
-                    && let Some(position) = position(cur, reference)
-                {
-                    seen.push((hash, position));
-                }
-            }
+            // A page that was merged since the walk began covers prefixes that it has been at.
+            let ahead = used(words).filter(|(cur, prev)| stored(*cur, *prev) >= from);
+            seen.extend(ahead.map(|(cur, _)| cur));
         }
         Ok(())
     }
@@ -98,32 +93,59 @@ mod tests {
         (index, editor)
     }
 
+    fn hash(key: u64) -> Hash {
+        Hash(key.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    fn place(key: u64) -> u64 {
+        4096 + 64 * key
+    }
+
+    /// Puts keys from 1 on until the first page has split, and says how many.
+    fn split(index: &Index, editor: &mut Editor) -> u64 {
+        let mut keys = 0;
+        while editor.live() == 1 {
+            keys += 1;
+            editor.insert(index, hash(keys), place(keys)).expect("space");
+        }
+        keys
+    }
+
     /// As a writer leaves it that is killed, or only slow, in the middle of a split.
     #[test]
     fn a_walk_meets_each_key_once_while_a_split_is_half_done() {
         let (index, mut editor) = index();
         let old = index.entry(Hash(0)).expect("sound");
-        let mut keys = 0;
-        while editor.live() == 1 {
-            keys += 1;
-            let hash = Hash((keys as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            editor.insert(&index, hash, 4096 + 64 * keys as u64).expect("space");
-        }
+        let keys = split(&index, &mut editor);
         let (cell, _) = index.current().expect("sound");
         let words = index.directory_to_store(cell).expect("sound");
         let [zero, one] = words else { panic!("{} entries", words.len()) };
         assert_ne!(zero.load(Relaxed), one.load(Relaxed));
         one.store(old.0, Relaxed);
-        let (mut from, mut met, mut seen) = (Some(0), Vec::new(), Vec::new());
+        let (mut from, mut seen) = (Some(0), Vec::new());
         while let Some(at) = from {
-            from = index.walk(at, 1 << 20, &mut seen).expect("sound");
-            met.append(&mut seen);
+            from = index.walk(at, &mut seen).expect("sound");
         }
+        let key = |cur: u64| (position(cur, place(0)).expect("a slot in use") - place(0)) / 64;
+        let mut met: Vec<u64> = seen.into_iter().map(key).collect();
         // The last key came after the split, into the new page of either half.
-        assert!((keys - 1..=keys).contains(&met.len()), "{} of {keys} keys", met.len());
-        assert!(met.is_sorted_by_key(|(hash, _)| hash >> 39), "one half after the other");
+        assert!((keys - 1..=keys).contains(&(met.len() as u64)), "{} of {keys} keys", met.len());
+        assert!(met.is_sorted_by_key(|key| hash(*key).0 >> 63), "one half after the other");
         met.sort_unstable();
         met.dedup();
-        assert!((keys - 1..=keys).contains(&met.len()), "{} of {keys} keys", met.len());
+        assert!((keys - 1..=keys).contains(&(met.len() as u64)), "{} of {keys} keys", met.len());
+    }
+
+    #[test]
+    fn a_position_is_looked_for_from_one_hash_to_another() {
+        let (index, mut editor) = index();
+        let half = 1 << (STORED_BITS - 1);
+        for key in 1..=split(&index, &mut editor) {
+            let leads = |from, to| index.leads(from, to, place(key)).expect("sound");
+            let first = hash(key).stored() < half;
+            assert_eq!((leads(0, Some(half)), leads(half, None)), (first, !first));
+            assert!(leads(0, None) && !leads(half, Some(half)));
+        }
+        assert!(!index.leads(0, None, place(0)).expect("sound"));
     }
 }

@@ -1,6 +1,8 @@
-//! Visiting every key of a table at one position, in hash order, while the writer goes on.
+//! Visiting every key of a table at one position, while the writer goes on: index pages in hash order, and what the slots of many
+//! pages lead to in the order of the log.
 
 use crate::error::Result;
+use crate::format::page::position;
 use crate::log::Record;
 
 use super::Reader;
@@ -9,16 +11,24 @@ use super::Reader;
 const AHEAD: usize = 16;
 /// Of each of them no more than so many bytes: the processor itself goes on with what is read in order.
 const MOST: usize = 1024;
+/// Index pages of a group: first one, so that who wants a few keys does not wait, then twice as many each time, up to so many. Their
+/// slots take a MiB. The more there are, the nearer to each other are the records that are visited.
+const GROUP: usize = 512;
+/// Low bits of an entry of a group; more than pages of one need.
+const PAGE_BITS: u32 = 20;
 
 /// Where an iteration is. Holds no borrow, so that it can live beside the handle it reads from.
 #[derive(Debug)]
 pub(crate) struct Walk {
     table: u32,
     at: u64,
-    /// Hash prefix of the next page; None after the last.
+    /// Hash prefix of the page after the group; None after the last.
     next: Option<u64>,
-    /// Slots that are still to be visited from `done` on, of at least so many keys that there is something to fetch ahead.
-    slots: Vec<(u64, u64)>,
+    /// Hash prefixes at which the pages of the group begin.
+    pages: Vec<u64>,
+    /// Their slots, sorted: the position as a slot word has it, and below it which of the pages the slot is on. From `done` on they
+    /// are still to be visited.
+    slots: Vec<u64>,
     done: usize,
     /// Bytes of the record before: the next ones are taken to be as long.
     bytes: usize,
@@ -27,7 +37,7 @@ pub(crate) struct Walk {
 impl Walk {
     /// Starts a walk over `table` as of `at`.
     pub(crate) fn new(table: u32, at: u64) -> Walk {
-        Walk { table, at, next: Some(0), slots: Vec::new(), done: 0, bytes: 1 }
+        Walk { table, at, next: Some(0), pages: Vec::new(), slots: Vec::new(), done: 0, bytes: 1 }
     }
 
     /// The next key that has a value.
@@ -36,15 +46,18 @@ impl Walk {
             if let Some(record) = self.next_quickly(reader) {
                 return Some(Ok(record));
             }
-            if let Err(error) = self.refill(reader) {
-                self.next = None;
-                return Some(Err(error));
-            }
-            let (hash, position) = self.slots.get(self.done).copied()?;
+            let Some(slot) = self.slots.get(self.done).copied() else {
+                if let Err(error) = self.refill(self.next?, reader) {
+                    self.next = None;
+                    return Some(Err(error));
+                }
+                continue;
+            };
             self.done += 1;
+            let Some(position) = self.position(slot) else { continue };
             let found = match self.resolve_quickly(reader, position) {
                 Some(found) => found.map(Ok),
-                None => self.resolve(reader, hash, position).transpose(),
+                None => self.resolve(reader, slot, position).transpose(),
             };
             if found.is_some() {
                 return found;
@@ -56,10 +69,9 @@ impl Walk {
     #[inline]
     pub(crate) fn next_quickly<'p>(&mut self, reader: Reader<'p>) -> Option<Record<'p>> {
         loop {
-            let (_, ahead) = self.slots.get(self.done + AHEAD)?;
-            reader.log.prefetch_all(*ahead, self.bytes);
-            let (_, position) = self.slots[self.done];
-            let found = self.resolve_quickly(reader, position)?;
+            let ahead = self.slots.get(self.done + AHEAD)?;
+            reader.log.prefetch_all(self.position(*ahead)?, self.bytes);
+            let found = self.resolve_quickly(reader, self.position(self.slots[self.done])?)?;
             self.done += 1;
             if let Some(record) = found {
                 self.bytes = record.len().min(MOST);
@@ -68,22 +80,40 @@ impl Walk {
         }
     }
 
-    /// Sees to it that there is something to fetch ahead, as long as there are more pages.
+    #[inline]
+    fn position(&self, slot: u64) -> Option<u64> {
+        position(slot >> PAGE_BITS, self.at)
+    }
+
+    /// Goes on to the next group of pages, of which the first begins at hash prefix `from`.
     #[cold]
-    fn refill(&mut self, reader: Reader<'_>) -> Result<()> {
-        while self.done + AHEAD >= self.slots.len()
-            && let Some(from) = self.next
+    fn refill(&mut self, from: u64, reader: Reader<'_>) -> Result<()> {
+        let group = (2 * self.pages.len()).clamp(1, GROUP);
+        self.pages.clear();
+        self.slots.clear();
+        self.done = 0;
+        let mut next = Some(from);
+        while let Some(from) = next
+            && self.pages.len() < group
         {
-            self.slots.drain(..self.done);
-            self.done = 0;
-            let seen = self.slots.len();
-            let walked = reader.engine.index.walk(from, self.at, &mut self.slots);
-            let next = reader.engine.check_shared().and(walked);
-            self.next = next.inspect_err(|_| self.slots.truncate(seen))?;
-            // Those in the middle are asked for when their turn comes.
-            for (_, position) in self.slots.iter().take(AHEAD).skip(seen) {
-                reader.log.prefetch_all(*position, self.bytes);
+            let before = self.slots.len();
+            let walked = reader.engine.index.walk(from, &mut self.slots);
+            match reader.engine.check_shared().and(walked) {
+                Ok(after) => next = after,
+                Err(error) => {
+                    self.slots.truncate(before);
+                    // It comes again, after what was found before it.
+                    if before == 0 { return Err(error) } else { break }
+                }
             }
+            let page = self.pages.len() as u64;
+            self.slots[before..].iter_mut().for_each(|slot| *slot = *slot << PAGE_BITS | page);
+            self.pages.push(from);
+        }
+        self.next = next;
+        self.slots.sort_unstable();
+        for position in self.slots.iter().take(AHEAD).filter_map(|slot| self.position(*slot)) {
+            reader.log.prefetch_all(position, self.bytes);
         }
         Ok(())
     }
@@ -103,13 +133,13 @@ impl Walk {
     fn resolve<'p>(
         &self,
         reader: Reader<'p>,
-        hash: u64,
+        slot: u64,
         position: u64,
     ) -> Result<Option<Record<'p>>> {
         let record = match reader.record(position) {
             Ok(record) => record,
             // A tombstone has been buried since its slot was seen: whatever else goes is held by who walks.
-            Err(_) if !reader.engine.index.leads(hash, position)? => return Ok(None),
+            Err(_) if !self.is_led_to(reader, slot, position)? => return Ok(None),
             Err(error) => return Err(error),
         };
         reader.engine.check_record(&record)?;
@@ -118,5 +148,12 @@ impl Walk {
         }
         let found = reader.visible(record, self.at);
         if reader.engine.guarded { reader.engine.vouched(found) } else { found }
+    }
+
+    /// Where the slot was is one that leads to its position now.
+    fn is_led_to(&self, reader: Reader<'_>, slot: u64, position: u64) -> Result<bool> {
+        let page = (slot & ((1 << PAGE_BITS) - 1)) as usize;
+        let end = self.pages.get(page + 1).copied().or(self.next);
+        reader.engine.index.leads(self.pages[page], end, position)
     }
 }
