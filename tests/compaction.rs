@@ -6,6 +6,9 @@ use std::path::Path;
 use mapstone::{Options, Store};
 
 #[cfg(feature = "sim")]
+#[path = "compaction/buried.rs"]
+mod buried;
+#[cfg(feature = "sim")]
 #[path = "compaction/cut_short.rs"]
 mod cut_short;
 #[cfg(feature = "sim")]
@@ -233,36 +236,6 @@ fn a_log_that_spans_too_much_is_full_until_it_is_compacted() {
     store.put("more", "again").expect("space");
     model.insert(b"more".to_vec(), b"again".to_vec());
     check(&store, &model);
-}
-
-/// An iteration has seen the slot of a tombstone which is buried, and whose segment is removed, before it comes to it.
-#[test]
-fn an_iteration_goes_on_while_tombstones_are_buried() {
-    for steps in 0..12 {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("store");
-        let store = options().open(&path).expect("a new store");
-        let mut model = Model::new();
-        for i in 0..600 {
-            put(&store, &mut model, i, 0);
-        }
-        for i in (0..600).filter(|i| i % 3 != 0) {
-            delete(&store, &mut model, i);
-        }
-        for i in (0..600).filter(|i| i % 3 == 0) {
-            put(&store, &mut model, i, 1);
-        }
-        for _ in 0..steps {
-            store.compact_step(1 << 20).expect("space");
-        }
-        let snapshot = store.snapshot().expect("a snapshot");
-        let mut seen = snapshot.iter();
-        let first = seen.next().expect("an item").expect("sound");
-        assert!(model.contains_key(first.0));
-        store.compact(|_| true).expect("space");
-        let rest = seen.map(|item| item.expect("sound").0.to_vec()).collect::<Vec<_>>();
-        assert_eq!(rest.len() + 1, model.len(), "after {steps} steps");
-    }
 }
 
 /// One that was drained before waits for nobody, one that was drained after it but is older for a snapshot.

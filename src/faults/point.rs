@@ -33,6 +33,8 @@ super::named! {
 
         /// A lookup knows its page, and has not looked into it.
         LookupEntered = "lookup.entered",
+        /// An iteration knows which records it visits next, and has visited none of them.
+        IterationSeen = "iteration.seen",
 
         /// Index pages for a batch are reserved, log space is not.
         AppendPlanned = "append.planned",

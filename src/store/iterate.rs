@@ -2,6 +2,7 @@
 //! pages lead to in the order of the log.
 
 use crate::error::Result;
+use crate::faults::{Point, reach};
 use crate::format::page::position;
 use crate::log::Record;
 
@@ -112,6 +113,7 @@ impl Walk {
         }
         self.next = next;
         self.slots.sort_unstable();
+        reach(Point::IterationSeen);
         for position in self.slots.iter().take(AHEAD).filter_map(|slot| self.position(*slot)) {
             reader.log.prefetch_all(position, self.bytes);
         }

@@ -133,6 +133,11 @@ pub(crate) enum Op {
         times: u16,
         batch: Batch,
     },
+    /// An iteration, by the read-only handle if there is one, and when it has seen where to go a commit and all of compaction.
+    Iterate {
+        times: u16,
+        batch: Batch,
+    },
     /// Go from where the cursor is to the end, and move it there.
     MoveCursor,
     RemoveCursor,

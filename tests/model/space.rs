@@ -1,11 +1,22 @@
 //! Compaction in the life of a store: it changes nothing that anyone sees, whenever it is cut short.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::between::commit;
 use super::ops::Batch;
-use super::state::{TABLES, Val, keys};
+use super::points::At;
+use super::state::{State, TABLES, Val, keys};
 use super::world::World;
 use super::{check, points};
 use mapstone::sim::Point;
+
+/// A commit and all of compaction, that come in between something.
+struct Overtaken {
+    /// What there is after them.
+    after: State,
+    done: Rc<Cell<bool>>,
+}
 
 /// Far more steps than any story has work for.
 const ENDLESS: u32 = 30_000;
@@ -67,36 +78,61 @@ impl World {
 
     /// Looks all keys up without a snapshot; in the middle of one lookup a batch is committed, and all is compacted.
     pub(crate) fn overtake(&mut self, times: u16, batch: &Batch) {
-        if self.armed.is_some() || !self.calm() || self.shape.interval < 1 << 30 {
+        let Some(overtaken) = self.compacts_at((Point::LookupEntered, times), batch) else {
             return;
+        };
+        for (number, key) in (0..).zip(keys()) {
+            let value = self.store().get(key).expect("get").map(|value| Val::of(&value));
+            let of = |state: &State| state.data.get(&(0, number)).copied();
+            assert!(
+                value == of(self.last()) || overtaken.done.get() && value == of(&overtaken.after),
+                "get of key {number}"
+            );
+        }
+        self.take_overtaken(overtaken);
+    }
+
+    /// Goes through all keys at one snapshot; once it has seen where to go a batch is committed, and all is compacted.
+    pub(crate) fn iterate(&mut self, times: u16, batch: &Batch) {
+        let Some(overtaken) = self.compacts_at((Point::IterationSeen, times), batch) else {
+            return;
+        };
+        let snapshot = self.reader.as_ref().unwrap_or(self.store()).snapshot().expect("a snapshot");
+        check::snapshot(&snapshot, self.last());
+        drop(snapshot);
+        self.take_overtaken(overtaken);
+    }
+
+    /// Has a batch committed and all compacted at a point, by another handle if there is one.
+    fn compacts_at(&mut self, at: At, batch: &Batch) -> Option<Overtaken> {
+        if self.armed.is_some() || !self.calm() || self.shape.interval < 1 << 30 {
+            return None;
         }
         let batch: Batch =
             batch.iter().map(|(table, key, value)| (self.existing(*table), *key, *value)).collect();
         let store = self.others.first().unwrap_or(self.store()).clone();
         let tables: Vec<_> = (0..TABLES).map(|table| self.table_of(&store, table)).collect();
-        let before = self.last().clone();
-        let mut after = before.clone();
+        let mut after = self.last().clone();
         batch.iter().for_each(|(table, key, value)| after.set(*table, *key, *value));
-        let done = std::rc::Rc::new(std::cell::Cell::new(false));
+        let done = Rc::new(Cell::new(false));
         self.compacted = true;
-        let flag = std::rc::Rc::clone(&done);
-        points::act_at((Point::LookupEntered, times), move || {
-            commit(&store, &tables, &batch).expect("space");
+        let flag = Rc::clone(&done);
+        points::act_at(at, move || {
+            if !batch.is_empty() {
+                commit(&store, &tables, &batch).expect("space");
+            }
             store.compact(|_| true).expect("space");
             flag.set(true);
         });
-        for (number, key) in (0..).zip(keys()) {
-            let value = self.store().get(key).expect("get").map(|value| Val::of(&value));
-            let of = |state: &super::state::State| state.data.get(&(0, number)).copied();
-            assert!(
-                value == of(&before) || done.get() && value == of(&after),
-                "get of key {number}"
-            );
-        }
+        Some(Overtaken { after, done })
+    }
+
+    fn take_overtaken(&mut self, overtaken: Overtaken) {
         points::forget_act();
-        if done.get() {
-            let position = self.store().position().as_u64();
-            self.history.push((position, after));
+        let position = self.store().position().as_u64();
+        // Compaction alone is a commit only if it moved something.
+        if overtaken.done.get() && self.history.last().is_some_and(|(last, _)| *last < position) {
+            self.history.push((position, overtaken.after));
         }
     }
 

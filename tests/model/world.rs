@@ -181,6 +181,7 @@ impl World {
             Op::MoveCursor => self.move_cursor(),
             Op::RemoveCursor => self.remove_cursor(),
             Op::Overtake { times, batch } => self.overtake(*times, batch),
+            Op::Iterate { times, batch } => self.iterate(*times, batch),
             Op::SnapshotThere => self.snapshot_there(),
             Op::LetGo => self.check_snapshots(),
             Op::Snapshot => match self.store().snapshot() {
