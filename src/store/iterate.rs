@@ -1,5 +1,5 @@
 //! Visiting every key of a table at one position, while the writer goes on: index pages in hash order, and what the slots of many
-//! pages lead to in the order of the log.
+//! pages lead to roughly in the order of the log.
 
 use crate::error::Result;
 use crate::faults::{Point, reach};
@@ -7,14 +7,16 @@ use crate::format::page::position;
 use crate::log::Record;
 
 use super::Reader;
+use super::nearby::bring_together;
 
 /// Records that are fetched ahead.
 const AHEAD: usize = 16;
 /// Of each of them no more than so many bytes: the processor itself goes on with what is read in order.
 const MOST: usize = 1024;
 /// Index pages of a group: first one, so that who wants a few keys does not wait, then twice as many each time, up to so many. Their
-/// slots take a MiB. The more there are, the nearer to each other are the records that are visited.
-const GROUP: usize = 512;
+/// slots take 2 MiB, and as much while they are put in order. The more there are, the nearer to each other are the records that are
+/// visited.
+const GROUP: usize = 1024;
 /// Low bits of an entry of a group; more than pages of one need.
 const PAGE_BITS: u32 = 20;
 
@@ -27,10 +29,12 @@ pub(crate) struct Walk {
     next: Option<u64>,
     /// Hash prefixes at which the pages of the group begin.
     pages: Vec<u64>,
-    /// Their slots, sorted: the position as a slot word has it, and below it which of the pages the slot is on. From `done` on they
-    /// are still to be visited.
+    /// Their slots: the position as a slot word has it, and below it which of the pages the slot is on. From `done` on they are still
+    /// to be visited.
     slots: Vec<u64>,
     done: usize,
+    /// Room to put them in order.
+    room: Vec<u64>,
     /// Bytes of the record before: the next ones are taken to be as long.
     bytes: usize,
 }
@@ -38,7 +42,8 @@ pub(crate) struct Walk {
 impl Walk {
     /// Starts a walk over `table` as of `at`.
     pub(crate) fn new(table: u32, at: u64) -> Walk {
-        Walk { table, at, next: Some(0), pages: Vec::new(), slots: Vec::new(), done: 0, bytes: 1 }
+        let (pages, slots, room) = (Vec::new(), Vec::new(), Vec::new());
+        Walk { table, at, next: Some(0), pages, slots, done: 0, room, bytes: 1 }
     }
 
     /// The next key that has a value.
@@ -112,7 +117,7 @@ impl Walk {
             self.pages.push(from);
         }
         self.next = next;
-        self.slots.sort_unstable();
+        bring_together(&mut self.slots, &mut self.room);
         reach(Point::IterationSeen);
         for position in self.slots.iter().take(AHEAD).filter_map(|slot| self.position(*slot)) {
             reader.log.prefetch_all(position, self.bytes);

@@ -20,6 +20,7 @@ mod locks;
 mod loss;
 mod many;
 mod marks;
+mod nearby;
 mod open;
 mod plan;
 mod plausible;
