@@ -107,18 +107,18 @@ impl Engine {
         while let Some(end) = half.ahead.next() {
             let pin = Pin::new();
             let log = self.log.view(&pin);
+            let bytes = self.superblock.segment_bytes;
+            // First: a commit that comes to the end of a segment waits far longer for another one than for a page.
+            if bytes >= LARGE && end.position % bytes >= bytes / 2 && !half.ahead.mail().stop {
+                // Without one the log goes on as it would have.
+                let _ = self.make_spare_after(half, end.segment);
+            }
             ready = ready.max(end.position);
             while ready < end.position + FAR
                 && !half.ahead.mail().stop
                 && log.make_ready(ready, PIECE)
             {
                 ready += PIECE;
-            }
-            let half_full =
-                end.position % self.superblock.segment_bytes >= self.superblock.segment_bytes / 2;
-            if half_full && self.superblock.segment_bytes >= LARGE && !half.ahead.mail().stop {
-                // Without one the log goes on as it would have.
-                let _ = self.make_spare_after(half, end.segment);
             }
         }
     }

@@ -14,6 +14,7 @@ mod door;
 mod durable;
 mod feed;
 mod figures;
+mod gate;
 mod hold;
 mod iterate;
 mod locks;
@@ -48,9 +49,9 @@ mod wait;
 mod worker;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
 
 pub(crate) use ahead::Ahead;
 pub(crate) use background::Background;
@@ -85,6 +86,7 @@ use crate::options::{Durability, Options};
 use crate::sys::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::sys::{Disk, File};
 use crate::usage::Usage;
+use gate::Gate;
 use hold::Hold;
 use syncer::Syncer;
 use wait::Bell;
@@ -117,7 +119,7 @@ pub(crate) struct Engine {
 /// What only the writing handle has.
 #[derive(Debug)]
 struct WriterHalf {
-    state: Mutex<Writer>,
+    state: Gate,
     syncer: Syncer,
     /// One checkpoint at a time; holds the sequence of the one whose file is to be overwritten next.
     checkpointer: Mutex<()>,
@@ -247,9 +249,9 @@ impl WriterHalf {
         self.touched.load(Relaxed)
     }
 
-    /// The writer lock. A panic in a caller's closure leaves the state whole, so poisoning of the mutex means nothing.
+    /// The writer lock.
     #[inline]
     fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -6,11 +6,11 @@ const PARTS: usize = 2048;
 /// Puts the numbers into the order of the parts of their range that they are in; within a part they stay as they were. `other` is
 /// for the numbers while they move, and becomes as long.
 pub(super) fn bring_together(numbers: &mut Vec<u64>, other: &mut Vec<u64>) {
-    let (Some(min), Some(max)) = (numbers.iter().min().copied(), numbers.iter().max()) else {
-        return;
-    };
+    let widen = |(min, max): (u64, u64), number: &u64| (min.min(*number), max.max(*number));
+    let (min, max) = numbers.iter().fold((u64::MAX, 0), widen);
     // As many bits as say which part.
-    let shift = (u64::BITS - (max - min).leading_zeros()).saturating_sub(PARTS.trailing_zeros());
+    let shift = (u64::BITS - max.saturating_sub(min).leading_zeros())
+        .saturating_sub(PARTS.trailing_zeros());
     #[expect(clippy::cast_possible_truncation, reason = "a part")]
     let part = |number: u64| ((number - min) >> shift) as usize;
     let mut starts = [0; PARTS];

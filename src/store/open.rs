@@ -23,6 +23,7 @@ use super::create::{LOCK, META, create, put_readers};
 use super::door::{
     approach, check_coherent, check_finished, is_there, open_index, read_superblock,
 };
+use super::gate::Gate;
 use super::hold::Hold;
 use super::locks::{PAUSE, alone, is_locked, lock, no_writer_is_up, same_kernel, wait_for};
 use super::marks::Marks;
@@ -138,7 +139,7 @@ impl Engine {
     ) -> Result<()> {
         let shared = if options.shared_writer { Some(self.shared_locks()?) } else { None };
         let half = WriterHalf {
-            state: Mutex::new(writer),
+            state: Gate::new(writer),
             syncer: Syncer::default(),
             checkpointer: Mutex::new(()),
             attempted: AtomicU64::new(0),

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
-use std::sync::TryLockError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -68,11 +67,8 @@ impl Engine {
         half: &'a WriterHalf,
         end: Instant,
     ) -> Result<MutexGuard<'a, Writer>> {
-        self.before(end, || match half.state.try_lock() {
-            Ok(writer) => Ok(Some(writer)),
-            Err(TryLockError::Poisoned(writer)) => Ok(Some(writer.into_inner())),
-            Err(TryLockError::WouldBlock) => Ok(None),
-        })
+        let _waiting = half.state.waiting();
+        self.before(end, || Ok(half.state.try_lock()))
     }
 
     /// Takes the lock of all who share the store, and goes on where the last of them ended.

@@ -27,6 +27,11 @@ pub(super) fn together(map: &MmapRaw) {
     let _ = map.advise_range(Advice::Normal, 0, map.len());
 }
 
+/// Has pages come one at a time from now on, of a mapping that asked for no huge ones.
+pub(super) fn alone(map: &MmapRaw) {
+    let _ = map.advise(Advice::Random);
+}
+
 /// Has the first pages, of `len` bytes, come one at a time from now on; those that are there stay.
 pub(super) fn scattered(map: &MmapRaw, len: usize) {
     by_themselves(map, 0, len);

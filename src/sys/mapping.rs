@@ -22,6 +22,8 @@ const MANY: usize = 128 << 10;
 /// Bytes that are forgotten and synced at once: of more, a writer that goes on would have many mapped again by the time they are
 /// written.
 const AT_ONCE: usize = 16 << 20;
+/// Bytes that are made ready at once.
+const PIECE: usize = 256 << 10;
 /// A huge page, which takes one entry of the page table.
 pub(super) const HUGE: usize = 2 << 20;
 
@@ -91,13 +93,16 @@ impl Mapping {
         // ThreadSanitizer takes two addresses for two memories.
         let (first, second) =
             if cfg!(one_mapping) { (access, false) } else { (Access::Read, is_write) };
-        Ok(Mapping {
+        let stores = second.then(|| window(Access::Write)).transpose()?;
+        let mapping = Mapping {
             reads: window(first)?,
-            stores: second.then(|| window(Access::Write)).transpose()?,
+            stores,
             scattered: AtomicBool::new(false),
             huge: wishes.huge,
             page_by_page: is_write && life::copies_on_write(file),
-        })
+        };
+        mapping.store_singly();
+        Ok(mapping)
     }
 
     /// One mapping for both, of memory that no file is behind.
@@ -110,6 +115,14 @@ impl Mapping {
     /// What is stored through and synced.
     fn dirty_side(&self) -> &MmapRaw {
         &self.stores.as_ref().unwrap_or(&self.reads).map
+    }
+
+    /// Has a store that comes to a page which is not in memory wait for that one alone. The kernel would fetch, or fill with zeros, as
+    /// much around it as the disk reads ahead, which may be many MiB, and no other thread gets its processor meanwhile.
+    fn store_singly(&self) {
+        if let Some(stores) = self.stores.as_ref().filter(|_| !self.huge) {
+            advice::alone(&stores.map);
+        }
     }
 
     fn windows(&self) -> impl Iterator<Item = &Window> {
@@ -164,6 +177,7 @@ unsafe impl Backing for Mapping {
         if self.huge {
             self.windows().for_each(|window| advice::huge(&window.map));
         }
+        self.store_singly();
     }
 
     fn scattered(&self, len: usize) {
@@ -176,7 +190,14 @@ unsafe impl Backing for Mapping {
     }
 
     fn dirty(&self, offset: usize, len: usize) {
-        advice::dirty(self.dirty_side(), offset, len);
+        for at in (offset..offset + len).step_by(PIECE) {
+            let len = PIECE.min(offset + len - at);
+            if !self.huge {
+                // Those that are missing come together, which costs less.
+                self.will_need(at, len);
+            }
+            advice::dirty(self.dirty_side(), at, len);
+        }
     }
 
     fn is_lost(&self) -> bool {

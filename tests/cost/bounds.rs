@@ -12,6 +12,10 @@ pub(crate) type Figures = BTreeMap<String, Vec<f64>>;
 /// A bound that is looser than this asks to be tightened.
 const FAR_BELOW: f64 = 0.8;
 
+/// A bound that is lower than this is none that could be tightened: it is of a few calls in all, by the C library's allocator, and one
+/// run has one more than another.
+const FEW: f64 = 0.2;
+
 /// The bounds of some figures.
 pub(crate) struct Table {
     /// What a row is.
@@ -36,7 +40,7 @@ pub(crate) const PROCESSOR: Table = Table {
         ("get in a snapshot", &[303.0, 2.55]),
         ("get, read-only", &[350.0, 2.65]),
         ("get_many of 32", &[528.0, 2.6]),
-        ("iterate", &[225.0, 1.45]),
+        ("iterate", &[282.0, 1.8]),
         ("put, overwriting", &[2125.0, 6.4]),
         ("put, new key", &[2500.0, 6.75]),
         ("overwrite, batches of 1,000", &[1500.0, 6.65]),
@@ -59,7 +63,7 @@ pub(crate) const CALLS: Table = Table {
         ("get in a snapshot", &[0.0, 0.0]),
         ("get, read-only", &[0.0, 0.0]),
         ("get_many of 32", &[0.0, 0.0]),
-        ("iterate", &[0.0, 0.0]),
+        ("iterate", &[0.14, 0.0]),
         ("put, overwriting", &[4.4, 0.31]),
         ("put, new key", &[5.8, 0.31]),
         ("overwrite, batches of 1,000", &[4.45, 0.31]),
@@ -115,7 +119,7 @@ impl Table {
                     format!("{name}: {} {column}, at most {}", shown(*figure), shown(*bound));
                 if figure > bound {
                     wrong.push(line);
-                } else if *figure < FAR_BELOW * bound {
+                } else if *figure < FAR_BELOW * bound && *bound > FEW {
                     let line = format!("{line}: that is far above, tighten it");
                     if self.may_be_less { println!("{line}") } else { wrong.push(line) }
                 }

@@ -138,6 +138,7 @@ impl Engine {
         let moved = self.relocate_locked(half, &mut writer, positions)?;
         let committed = writer.counters.position;
         drop(writer);
+        half.state.let_others_pass();
         reach(Point::CompactMoved);
         self.after_commit(half, committed, false, Some(Durability::Eventual))?;
         Ok(moved)

@@ -107,6 +107,8 @@ impl Engine {
                     reach(Point::CompactBuried);
                 }
                 half.touched();
+                drop(writer);
+                half.state.let_others_pass();
             }
         }
         Ok(())
