@@ -60,8 +60,10 @@ impl Store {
         options: &BackupOptions,
         mut watch: impl FnMut(Progress),
     ) -> Result<Backup> {
-        let disk =
-            open_real(dest.as_ref(), Wishes { guard: self.engine().is_guarded(), huge: false });
+        let disk = open_real(
+            dest.as_ref(),
+            Wishes { guard: self.engine().is_guarded(), ..Wishes::default() },
+        );
         self.engine().backup(&disk, options, &mut watch)
     }
 

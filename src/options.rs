@@ -143,7 +143,7 @@ impl Options {
     }
 
     pub(crate) fn wishes(&self) -> Wishes {
-        Wishes { guard: self.sigbus_guard, huge: self.huge_pages }
+        Wishes { guard: self.sigbus_guard, huge: self.huge_pages, ahead: self.background }
     }
 
     /// Have the store's files in memory as huge pages, of 2 MiB, where the kernel and the file system can. Default false.

@@ -81,8 +81,10 @@ impl Options {
             return Err(Error::InvalidOption { option: "to", why });
         }
         // A page that the disk cannot deliver is damage like any other.
-        let damaged =
-            Damaged::open(open_real(from, Wishes { guard: true, huge: false }), &mut watch)?;
+        let damaged = Damaged::open(
+            open_real(from, Wishes { guard: true, ..Wishes::default() }),
+            &mut watch,
+        )?;
         reach(Point::RepairRead);
         clear(&place)?;
         let disk = open_real(place.path(), Wishes::default());

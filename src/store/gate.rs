@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::sys::sync::{AtomicU32, Mutex, MutexGuard};
 
-use super::Writer;
-
 /// How long a thread looks for the lock before it sleeps: about what it takes to wake one, so that at worst waiting costs twice what
 /// it could (Karlin and others, "Empirical studies of competitive spinning", 1991). Most turns are shorter.
 const SPIN: Duration = Duration::from_micros(30);
@@ -20,8 +18,8 @@ const LOOKS: u32 = 8;
 const PATIENCE: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
-pub(super) struct Gate {
-    writer: Mutex<Writer>,
+pub(super) struct Gate<T> {
+    writer: Mutex<T>,
     waiting: AtomicU32,
 }
 
@@ -35,20 +33,20 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Gate {
-    pub(super) fn new(writer: Writer) -> Gate {
+impl<T> Gate<T> {
+    pub(super) fn new(writer: T) -> Gate<T> {
         Gate { writer: Mutex::new(writer), waiting: AtomicU32::new(0) }
     }
 
     /// Takes the lock. A panic in a caller's closure leaves the state whole, so poisoning of the mutex means nothing.
     #[inline]
-    pub(super) fn lock(&self) -> MutexGuard<'_, Writer> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, T> {
         self.try_lock().unwrap_or_else(|| self.wait())
     }
 
     /// Takes the lock if nobody has it.
     #[inline]
-    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Writer>> {
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.writer.try_lock() {
             Ok(writer) => Some(writer),
             Err(TryLockError::Poisoned(writer)) => Some(writer.into_inner()),
@@ -57,14 +55,14 @@ impl Gate {
     }
 
     #[cold]
-    fn wait(&self) -> MutexGuard<'_, Writer> {
+    fn wait(&self) -> MutexGuard<'_, T> {
         let _waiting = self.waiting();
         let found = self.spin();
         found.unwrap_or_else(|| self.writer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     #[cfg(not(all(test, loom)))]
-    fn spin(&self) -> Option<MutexGuard<'_, Writer>> {
+    fn spin(&self) -> Option<MutexGuard<'_, T>> {
         let end = Instant::now() + SPIN;
         while Instant::now() < end {
             for _ in 0..LOOKS {
@@ -79,7 +77,7 @@ impl Gate {
 
     /// In a model nothing happens while a thread spins.
     #[cfg(all(test, loom))]
-    fn spin(&self) -> Option<MutexGuard<'_, Writer>> {
+    fn spin(&self) -> Option<MutexGuard<'_, T>> {
         None
     }
 
@@ -98,5 +96,33 @@ impl Gate {
         while self.waiting.load(Relaxed) > 0 && Instant::now() < end {
             std::thread::yield_now();
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Gives the lock back and takes it again while another thread sleeps for it; true if that one came first.
+    fn is_overtaken(between: impl Fn(&Gate<bool>)) -> bool {
+        let gate = Gate::new(false);
+        std::thread::scope(|threads| {
+            let first = gate.lock();
+            threads.spawn(|| *gate.lock() = true);
+            while gate.waiting.load(Relaxed) == 0 {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(10 * SPIN);
+            drop(first);
+            between(&gate);
+            *gate.lock()
+        })
+    }
+
+    /// Mostly: on a busy machine a thread may take longer to wake. Without it hardly one of them does.
+    #[test]
+    fn who_waits_comes_before_who_lets_others_pass() {
+        let passed = (0..100).filter(|_| is_overtaken(Gate::let_others_pass)).count();
+        assert!(passed > 50, "{passed} of 100");
     }
 }

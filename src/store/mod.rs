@@ -119,7 +119,7 @@ pub(crate) struct Engine {
 /// What only the writing handle has.
 #[derive(Debug)]
 struct WriterHalf {
-    state: Gate,
+    state: Gate<Writer>,
     syncer: Syncer,
     /// One checkpoint at a time; holds the sequence of the one whose file is to be overwritten next.
     checkpointer: Mutex<()>,

@@ -92,6 +92,8 @@ pub(crate) struct Wishes {
     pub(crate) guard: bool,
     /// Pages come as huge ones, of 2 MiB.
     pub(crate) huge: bool,
+    /// Pages that are stored to are made ahead of that, by another thread.
+    pub(crate) ahead: bool,
 }
 
 /// How a file is locked.
