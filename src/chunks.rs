@@ -16,6 +16,8 @@ use crate::sys::{Access, File, Region, Word};
 /// Runs of pages never cross these multiples: the first chunk has this many pages at least.
 const FIRST: u32 = 16;
 const CHUNKS: usize = 29;
+/// Bytes that are synced at once.
+const PIECE: usize = 16 << 20;
 
 /// The mapped pages of one file.
 #[derive(Debug)]
@@ -293,6 +295,12 @@ impl Chunks {
     /// Makes the pages before `end` durable, and the file's length as far as they need it:
     /// `msync` syncs as `fdatasync` does, which includes what it takes to read the data again.
     pub(crate) fn sync(&self, end: u32) -> Result<()> {
+        self.sync_beside(end, || false)
+    }
+
+    /// The same, a piece after the other; `again` says of each that its pages will be stored to before the next sync. They are made
+    /// ready for that at once, which takes less time here than a page fault at each of these stores.
+    pub(crate) fn sync_beside(&self, end: u32, mut again: impl FnMut() -> bool) -> Result<()> {
         for (chunk, region) in (0u32..).zip(&self.regions) {
             let first = first_page(self.first, chunk);
             if first >= end {
@@ -305,7 +313,13 @@ impl Chunks {
                 None => self.map(chunk as usize)?,
             };
             let len = usize::try_from(pages * PAGE).expect("a 64-bit target");
-            region.sync(0, len).map_err(|e| Error::io("sync", &self.path, e))?;
+            for at in (0..len).step_by(PIECE) {
+                let len = PIECE.min(len - at);
+                region.sync(at, len).map_err(|e| Error::io("sync", &self.path, e))?;
+                if again() {
+                    region.dirty(at, len);
+                }
+            }
         }
         Ok(())
     }

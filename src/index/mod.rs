@@ -88,6 +88,11 @@ impl Index {
         self.chunks.sync(self.cells.watermark())
     }
 
+    /// The same, while writers go on; `again` is asked from time to time whether most pages will change again soon.
+    pub(crate) fn sync_beside(&self, again: impl FnMut() -> bool) -> Result<()> {
+        self.chunks.sync_beside(self.cells.watermark(), again)
+    }
+
     /// Marks all pages dirty, whatever a failed sync made of them.
     pub(crate) fn redirty(&self) -> Result<()> {
         if planted(Bug::SkipRedirty) {

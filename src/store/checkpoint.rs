@@ -20,6 +20,8 @@ use super::{Engine, WriterHalf};
 /// Less of the log than this may be synced while nobody can write. More than one such sync in turn would have the log's pages come one
 /// by one.
 const LITTLE: u64 = 1 << 20;
+/// A log that grows by so much while a piece of the index is synced grows by a load.
+const BUSY: u64 = 256 << 10;
 /// Pages that the index should get along with, garbage included: one for so many keys, which is 27 bytes a key.
 const KEYS: u64 = 152;
 /// Garbage pages that are worth a checkpoint by themselves, whatever the log's length: at least these.
@@ -75,7 +77,7 @@ impl Engine {
     ) -> Result<()> {
         reach(Point::CheckpointCaptured);
         half.attempted.store(counters.position, Relaxed);
-        self.sync_index(half)?;
+        self.sync_index(half, self.is_load(counters))?;
         reach(Point::CheckpointIndexed);
         if planted(Bug::LateDirectory) {
             captured = self.claim(half, None)?.editor.capture(&self.index)?;
@@ -119,8 +121,18 @@ impl Engine {
         Ok((captured, writer.counters, rows))
     }
 
-    /// Syncs all index pages. The suspect cell stays set when that fails, so that the next open dirties them again.
-    pub(super) fn sync_index(&self, half: &WriterHalf) -> Result<()> {
+    /// So much has been put since the last checkpoint, of which `counters` are those of the next, that nearly all index pages have
+    /// changed: on average two times or more.
+    fn is_load(&self, counters: Counters) -> bool {
+        let bytes = counters.position.saturating_sub(self.cells.checkpoint());
+        let puts = u128::from(bytes) * u128::from(counters.entries);
+        puts / u128::from(counters.live_bytes.max(1)) >= 2 * u128::from(counters.pages)
+            && !self.log.is_crowded()
+    }
+
+    /// Syncs all index pages; beside a load those that are synced will soon change again. The suspect cell stays set when that
+    /// fails, so that the next open dirties them again.
+    pub(super) fn sync_index(&self, half: &WriterHalf, load: bool) -> Result<()> {
         let suspect = self.cells.suspect();
         if !suspect {
             self.cells.set_suspect(true);
@@ -129,7 +141,12 @@ impl Engine {
         if planted(Bug::SkipIndexSync) {
             return Ok(());
         }
-        self.index.sync().inspect_err(|_| self.poison(half))?;
+        let mut before = self.cells.committed();
+        let goes_on = || {
+            let now = self.cells.committed();
+            load && now.saturating_sub(std::mem::replace(&mut before, now)) >= BUSY
+        };
+        self.index.sync_beside(goes_on).inspect_err(|_| self.poison(half))?;
         self.check_mappings(half)?;
         if !suspect {
             self.cells.set_suspect(false);

@@ -121,7 +121,7 @@ impl Engine {
         let writer = self.claim(half, None)?;
         // The free pages that a checkpoint has made known are forgotten, but nothing has changed since it was captured,
         // except pages written for splits by nobody: the index is as synced.
-        self.sync_index(half)?;
+        self.sync_index(half, false)?;
         self.usage.sync().inspect_err(|_| self.poison(half))?;
         let clean = record(&self.cells, writer.counters);
         self.cells.set_writer(0);
