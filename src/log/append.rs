@@ -14,6 +14,9 @@ use super::{Log, Record, Segment, View};
 /// Bytes of a version.
 const VERSION_LEN: usize = size_of::<u64>();
 
+/// A commit of so many bytes is one of a load, with which the thread that makes pages ahead may not keep up.
+const LARGE: u64 = 64 << 10;
+
 /// Where the next record goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
@@ -90,6 +93,25 @@ impl View<'_> {
         let segment = self.known(tail.segment)?;
         let paced = durable < tail.position || !segment.lags();
         paced.then(|| segment.end().min(segment.start() + self.log.segment_bytes))
+    }
+
+    /// Says that records between two ends of the log come next. Only a hint.
+    #[inline]
+    pub(crate) fn announce(self, from: Tail, to: Tail) {
+        if to.position - from.position >= LARGE {
+            self.announce_much(from, to);
+        }
+    }
+
+    #[cold]
+    fn announce_much(self, from: Tail, to: Tail) {
+        let mut number = from.segment;
+        while number <= to.segment
+            && let Some(segment) = self.known(number)
+        {
+            segment.announce(to.position);
+            number = self.after(segment);
+        }
     }
 
     /// Makes the pages of `len` bytes from `position` on ready to be written, if the log may come there in this segment and does not

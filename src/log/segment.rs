@@ -42,6 +42,8 @@ pub(crate) struct Segment {
     scattered: AtomicBool,
     /// Its name is known to be durable.
     named: AtomicBool,
+    /// Up to where pages were made before the log came to them.
+    ready: AtomicUsize,
 }
 
 impl Segment {
@@ -99,7 +101,8 @@ impl Segment {
         let salt = Salt::new(&header.id, header.epoch);
         let (written, little) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (scattered, named) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Segment { header, salt, start, region, file, written, little, scattered, named })
+        let ready = AtomicUsize::new(0);
+        Ok(Segment { header, salt, start, region, file, written, little, scattered, named, ready })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -229,8 +232,19 @@ impl Segment {
         let together = self.written.load(Relaxed) == 0;
         if together {
             self.region.dirty(offset, len);
+            self.ready.fetch_max(offset + len, Relaxed);
         }
         together
+    }
+
+    /// Before a load stores to what there is up to a position: if nobody has made these pages ahead, they come many at a time as long as
+    /// the log is in this segment.
+    pub(super) fn announce(&self, to: u64) {
+        let (offset, len) = self.part(self.start, to);
+        if offset + len > self.ready.load(Relaxed) && self.written.load(Relaxed) == 0 {
+            self.ready.store(usize::MAX, Relaxed);
+            self.region.stores_together();
+        }
     }
 
     /// Writes bytes to space that only the writer knows, by the file, or where that fails by the mapping. The mapping knows the page

@@ -163,10 +163,12 @@ impl Engine {
         log: View<'_>,
         plans: &mut [Plan],
     ) -> Result<Tail> {
-        if let Some(tail) = self.reserve_here(log, writer.tail, plans) {
-            return Ok(tail);
-        }
-        self.with_space(|| self.reserve_beyond(half, writer, plans))
+        let tail = match self.reserve_here(log, writer.tail, plans) {
+            Some(tail) => tail,
+            None => self.with_space(|| self.reserve_beyond(half, writer, plans))?,
+        };
+        log.announce(writer.tail, tail);
+        Ok(tail)
     }
 
     /// The same whatever has to be done for it.

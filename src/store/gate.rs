@@ -11,8 +11,10 @@ use crate::sys::sync::{AtomicU32, Mutex, MutexGuard};
 
 /// How long a thread looks for the lock before it sleeps: about what it takes to wake one, so that at worst waiting costs twice what
 /// it could (Karlin and others, "Empirical studies of competitive spinning", 1991). Most turns are shorter.
+#[cfg(not(all(test, loom)))]
 const SPIN: Duration = Duration::from_micros(30);
 /// Looks at the lock between two at the clock.
+#[cfg(not(all(test, loom)))]
 const LOOKS: u32 = 8;
 /// How long those who wait have to come through: many times what it takes to wake one.
 const PATIENCE: Duration = Duration::from_millis(1);

@@ -29,6 +29,9 @@ pub(super) unsafe trait Backing: Send + Sync {
     /// Has them come in pieces again.
     fn together(&self) {}
 
+    /// Has pages that a store finds missing come in pieces, if they came alone.
+    fn stores_together(&self) {}
+
     /// Has the pages of the first `len` bytes, no more than there are, come into memory one at a time; those that are there stay.
     fn scattered(&self, _len: usize) {}
 

@@ -73,8 +73,8 @@ pub(super) struct Mapping {
     scattered: AtomicBool,
     /// Pages come as huge ones, unless they come by themselves.
     huge: bool,
-    /// Pages are made before they are stored to.
-    ahead: bool,
+    /// A store that finds a page missing waits for that one alone: most are made before.
+    alone: AtomicBool,
     /// On a full btrfs, the fault that makes one page writable has the others written back, which protects them again. A
     /// store that needs two at once would fault for ever.
     page_by_page: bool,
@@ -101,7 +101,7 @@ impl Mapping {
             stores,
             scattered: AtomicBool::new(false),
             huge: wishes.huge,
-            ahead: wishes.ahead,
+            alone: AtomicBool::new(wishes.ahead && !wishes.huge),
             page_by_page: is_write && life::copies_on_write(file),
         };
         mapping.store_singly();
@@ -111,8 +111,8 @@ impl Mapping {
     /// One mapping for both, of memory that no file is behind.
     pub(super) fn of_memory(map: MmapRaw, page_by_page: bool) -> Mapping {
         let reads = Window { watch: None, map };
-        let scattered = AtomicBool::new(false);
-        Mapping { reads, stores: None, scattered, huge: false, ahead: false, page_by_page }
+        let (scattered, alone) = (AtomicBool::new(false), AtomicBool::new(false));
+        Mapping { reads, stores: None, scattered, huge: false, alone, page_by_page }
     }
 
     /// What is stored through and synced.
@@ -120,11 +120,11 @@ impl Mapping {
         &self.stores.as_ref().unwrap_or(&self.reads).map
     }
 
-    /// Has a store that comes to a page which is not in memory wait for that one alone, if there should be few such stores. The kernel
+    /// Has a store that comes to a page which is not in memory wait for that one alone, if it is to. The kernel
     /// would fetch, or fill with zeros, as much around it as the disk reads ahead, which may be many MiB, and no other thread gets its
     /// processor meanwhile.
     fn store_singly(&self) {
-        if let Some(stores) = self.stores.as_ref().filter(|_| self.ahead && !self.huge) {
+        if let Some(stores) = self.stores.as_ref().filter(|_| self.alone.load(Relaxed)) {
             advice::alone(&stores.map);
         }
     }
@@ -184,24 +184,31 @@ unsafe impl Backing for Mapping {
         self.store_singly();
     }
 
+    fn stores_together(&self) {
+        if self.alone.swap(false, Relaxed)
+            && let Some(stores) = &self.stores
+        {
+            advice::together(&stores.map);
+        }
+    }
+
     fn scattered(&self, len: usize) {
         self.scattered.store(true, Relaxed);
         self.windows().for_each(|window| advice::scattered(&window.map, len));
     }
 
     fn will_need(&self, offset: usize, len: usize) {
-        if self.huge && !self.scattered.load(Relaxed) {
-            // What came now would be no huge page.
-            return;
-        }
         advice::will_need(&self.reads.map, offset, len);
     }
 
     fn dirty(&self, offset: usize, len: usize) {
-        for at in (offset..offset + len).step_by(PIECE) {
-            let len = PIECE.min(offset + len - at);
-            // Those that are missing come together, which costs less.
-            self.will_need(at, len);
+        let piece = if self.alone.load(Relaxed) { PIECE } else { len.max(1) };
+        for at in (offset..offset + len).step_by(piece) {
+            let len = piece.min(offset + len - at);
+            if self.alone.load(Relaxed) {
+                // Those that are missing come together, which costs less.
+                self.will_need(at, len);
+            }
             advice::dirty(self.dirty_side(), at, len);
         }
     }

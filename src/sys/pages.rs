@@ -44,6 +44,11 @@ impl Region {
         self.backing.together();
     }
 
+    /// Has pages that a store finds missing come in pieces, where they come alone.
+    pub(crate) fn stores_together(&self) {
+        self.backing.stores_together();
+    }
+
     /// Has every page of the first `len` bytes that is not in memory come by itself from now on: who reads here and there needs no
     /// others. Only a hint.
     pub(crate) fn scattered(&self, len: usize) {

@@ -220,6 +220,8 @@ fn pages_hold_what_they_held_however_they_come() {
         assert!(held());
         region.dirty(PAGE, usize::MAX);
         region.dirty(usize::MAX, 1);
+        region.stores_together();
+        region.dirty(0, PAGE);
         region.singly(usize::MAX);
         assert!(held());
         region.together();

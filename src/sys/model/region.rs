@@ -90,6 +90,8 @@ impl Region {
 
     pub(crate) fn together(&self) {}
 
+    pub(crate) fn stores_together(&self) {}
+
     pub(crate) fn scattered(&self, _len: usize) {}
 
     pub(crate) fn will_need(&self, _offset: usize, _len: usize) {}
