@@ -335,3 +335,17 @@ fn a_key_that_was_put_again_after_its_burial_keeps_one_slot() {
         ]);
     }
 }
+
+/// The log had gone on in a segment that was made ahead, whose name was not durable yet. A process that only reads made a backup and synced
+/// the segments, but not their names: the power cut took what the backup has.
+#[test]
+fn a_backup_by_a_reader_makes_the_names_of_segments_durable() {
+    World::new(Shape { segment: 8192, ..rare(152) }).live(&[
+        put(419, 0),
+        Op::Spare,
+        Op::Reader,
+        Op::CreateTable(1),
+        Op::Backup { there: true, end: None },
+        outcomes(1),
+    ]);
+}

@@ -84,6 +84,8 @@ impl<'a> Source<'a> {
                 break;
             }
         }
+        // The log may have gone on in a segment that was made ahead, whose name only the writer's next sync would make durable (I23).
+        engine.disk.sync_dir("log").map_err(|e| Error::io("sync", engine.file("log"), e))?;
         // A sync of the writer's that failed may have made clean what is not on the disk (invariant I9).
         if engine.cells.failed() {
             return Err(Error::Poisoned);
