@@ -16,7 +16,7 @@ use crate::sys::{Access, File, Region, Word};
 /// Runs of pages never cross these multiples: the first chunk has this many pages at least.
 const FIRST: u32 = 16;
 const CHUNKS: usize = 29;
-/// Bytes that are synced at once.
+/// Bytes that are synced before it is asked what becomes of them: as many as a mapping syncs at once.
 const PIECE: usize = 16 << 20;
 
 /// The mapped pages of one file.

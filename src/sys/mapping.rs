@@ -104,7 +104,7 @@ impl Mapping {
             alone: AtomicBool::new(wishes.ahead && !wishes.huge),
             page_by_page: is_write && life::copies_on_write(file),
         };
-        mapping.store_singly();
+        mapping.stores_alone();
         Ok(mapping)
     }
 
@@ -120,10 +120,9 @@ impl Mapping {
         &self.stores.as_ref().unwrap_or(&self.reads).map
     }
 
-    /// Has a store that comes to a page which is not in memory wait for that one alone, if it is to. The kernel
-    /// would fetch, or fill with zeros, as much around it as the disk reads ahead, which may be many MiB, and no other thread gets its
-    /// processor meanwhile.
-    fn store_singly(&self) {
+    /// Has a store that comes to a page which is not in memory wait for that one alone, if it is to. The kernel would fetch, or fill
+    /// with zeros, as much around it as the disk reads ahead, which may be many MiB, and no other thread gets its processor meanwhile.
+    fn stores_alone(&self) {
         if let Some(stores) = self.stores.as_ref().filter(|_| self.alone.load(Relaxed)) {
             advice::alone(&stores.map);
         }
@@ -181,7 +180,7 @@ unsafe impl Backing for Mapping {
         if self.huge {
             self.windows().for_each(|window| advice::huge(&window.map));
         }
-        self.store_singly();
+        self.stores_alone();
     }
 
     fn stores_together(&self) {
@@ -202,13 +201,13 @@ unsafe impl Backing for Mapping {
     }
 
     fn dirty(&self, offset: usize, len: usize) {
-        let piece = if self.alone.load(Relaxed) { PIECE } else { len.max(1) };
-        for at in (offset..offset + len).step_by(piece) {
-            let len = piece.min(offset + len - at);
-            if self.alone.load(Relaxed) {
-                // Those that are missing come together, which costs less.
-                self.will_need(at, len);
-            }
+        if !self.alone.load(Relaxed) {
+            return advice::dirty(self.dirty_side(), offset, len);
+        }
+        for at in (offset..offset + len).step_by(PIECE) {
+            let len = PIECE.min(offset + len - at);
+            // Those that are missing come together, which costs less.
+            self.will_need(at, len);
             advice::dirty(self.dirty_side(), at, len);
         }
     }
