@@ -26,12 +26,15 @@ pub(super) fn lock(disk: &dyn Disk) -> Result<Arc<dyn File>> {
     let patience = Instant::now() + PATIENCE;
     loop {
         let file = disk.touch(LOCK).map_err(|e| Error::io("open", &path, e))?;
-        if !file.try_lock(LockKind::Exclusive).map_err(|e| Error::io("lock", &path, e))? {
-            let pid = holder(disk, &*file);
-            // Without a holder it is a reader that looks whether there is one.
-            if pid.is_some() || Instant::now() > patience {
+        let take = |kind| file.try_lock(kind).map_err(|e| Error::io("lock", &path, e));
+        if !take(LockKind::Exclusive)? {
+            // Who looks whether there is a writer shares the lock for a moment, beside a dead one that the cells still name.
+            let shared = take(LockKind::Shared)? && !is_shared(disk);
+            if !shared || Instant::now() > patience {
+                let pid = if shared { None } else { holder(disk, &*file) };
                 return Err(Error::Locked { path: disk.root().to_path_buf(), pid });
             }
+            drop(file);
             std::thread::sleep(PAUSE);
             continue;
         }
@@ -109,6 +112,12 @@ pub(super) fn wait_for(file: &Arc<dyn File>, path: &Path, kind: LockKind) -> Res
 pub(super) fn alone(meta: &Arc<dyn File>, path: &Path) -> Result<bool> {
     let lock = || meta.try_lock(LockKind::Exclusive).map_err(|e| Error::io("lock", path, e));
     within(PATIENCE, lock)
+}
+
+/// The live cells say that writers share the store, in this life and with nothing lost.
+pub(super) fn is_shared(disk: &dyn Disk) -> bool {
+    cells(disk)
+        .is_some_and(|(cells, life)| cells.is_shared() && cells.life() == life && !cells.failed())
 }
 
 /// Two lives are of the same file under the same boot of the kernel, whatever the mounts.

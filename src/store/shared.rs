@@ -22,7 +22,7 @@ use crate::sys::{Access, Disk, File, LockKind, process_id};
 use super::create::{LOCK, META};
 use super::door::{approach, open_index};
 use super::hold::Hold;
-use super::locks::{DYING, PAUSE, holder, is_locked, wait_for};
+use super::locks::{DYING, PAUSE, holder, is_locked, is_shared, wait_for};
 use super::progress::Watch;
 use super::recover::Recovered;
 use super::wait::Bell;
@@ -304,10 +304,4 @@ impl Engine {
         drop(engine.claim(engine.writer()?, options.lock_timeout)?);
         Ok(Some(engine))
     }
-}
-
-/// The live cells say that writers share the store, in this life and with nothing lost.
-fn is_shared(disk: &dyn Disk) -> bool {
-    super::locks::cells(disk)
-        .is_some_and(|(cells, life)| cells.is_shared() && cells.life() == life && !cells.failed())
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use mapstone::{Error, Store};
 
@@ -131,4 +132,34 @@ fn a_holder_with_our_number_that_is_not_us_is_not_named() {
     assert!(player.end().success());
     let store = options().open(&path).expect("closed");
     assert!(store.get(key(0)).expect("sound").is_some());
+}
+
+/// A reader that looks whether there is a writer shares the lock for a moment. The cells still name the one that was killed.
+#[test]
+fn who_only_looks_keeps_nobody_from_writing_after_a_kill() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    drop(filled(&path));
+    let mut player = Player::start("hold", &path);
+    assert_eq!(player.says().as_deref(), Some("open"));
+    player.child.kill().expect("SIGKILL");
+    assert!(!player.end().success());
+    let look = || {
+        let lock = fs::File::open(path.join("lock")).expect("the lock file");
+        fs2::FileExt::lock_shared(&lock).expect("nobody writes");
+        lock
+    };
+    let lock = look();
+    let looks = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(30));
+        drop(lock);
+    });
+    let store = options().open(&path).expect("it was only looked at");
+    looks.join().expect("no panic");
+    assert_holds(&store, 0..KEYS);
+    drop(store);
+    // Who holds it for long is in the way, and has no number.
+    let _lock = look();
+    let refused = options().open(&path);
+    assert!(matches!(refused, Err(Error::Locked { pid: None, .. })), "{refused:?}");
 }
