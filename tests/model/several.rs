@@ -129,3 +129,24 @@ fn a_wipe_that_could_not_be_synced_ends_writing() {
         Op::Outcomes { count: 1, recovery: Recovery::default() },
     ]);
 }
+
+/// The writer dies while a reader makes a backup. That reader lives on, and holds nothing any more once the backup has ended.
+#[test]
+fn a_backup_that_outlives_the_writer_holds_nothing() {
+    let put = || Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain };
+    for steps in 0..60 {
+        World::new(Shape { interval: 1 << 30, shared: true, ..Shape::default() }).live(&[
+            Op::Other,
+            Op::HandOver(When::Steps(steps)),
+            put(),
+            Op::HandOver(When::At(Point::CheckpointLogged, 1)),
+            put(),
+            Op::Other,
+            Op::Reader,
+            Op::Backup { there: true, end: None },
+            Op::Other,
+            put(),
+            Op::Compact { budget: 256, steps: 0 },
+        ]);
+    }
+}
