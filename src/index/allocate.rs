@@ -255,6 +255,11 @@ impl Index {
         Ok(())
     }
 
+    /// Makes new pages ready that the next splits will take, those before `ready` excepted, which are; returns where they end.
+    pub(crate) fn make_ready(&self, ready: u32) -> u32 {
+        self.chunks.make_ready(self.cells.watermark().max(ready))
+    }
+
     /// Says that the pages in use have blocks on the disk.
     pub(crate) fn assume_reserved(&self) {
         self.chunks.assume_reserved(self.cells.watermark());

@@ -163,6 +163,12 @@ impl Editor {
         place.splits != self.splits && now() != Some(place.entry)
     }
 
+    /// Asks for the line of a slot that will be changed soon.
+    #[inline]
+    pub(crate) fn prefetch(index: &Index, place: Place) {
+        index.chunks.prefetch_to_store(place.page, size_of::<u64>() * place.word as usize);
+    }
+
     /// Overwrites a slot with a newer version of its key, by the slot rule (invariant I5): `prev` takes the old version only
     /// if that is known durable, so that it never dangles.
     pub(crate) fn replace(

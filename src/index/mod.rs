@@ -88,9 +88,9 @@ impl Index {
         self.chunks.sync(self.cells.watermark())
     }
 
-    /// The same, while writers go on; `again` is asked from time to time whether most pages will change again soon.
-    pub(crate) fn sync_beside(&self, again: impl FnMut() -> bool) -> Result<()> {
-        self.chunks.sync_beside(self.cells.watermark(), again)
+    /// The same, `piece` bytes after the other; `again` says of so many that were synced that they will change again soon.
+    pub(crate) fn sync_by(&self, piece: usize, again: impl FnMut(usize) -> bool) -> Result<()> {
+        self.chunks.sync_by(piece, self.cells.watermark(), again)
     }
 
     /// Marks all pages dirty, whatever a failed sync made of them.

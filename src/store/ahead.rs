@@ -103,7 +103,7 @@ impl Engine {
         let Some(half) = &self.writer else { return };
         // Where all processors are busy the writer does better itself.
         give_way();
-        let mut ready = 0;
+        let (mut ready, mut pages) = (0, 0);
         while let Some(end) = half.ahead.next() {
             let pin = Pin::new();
             let log = self.log.view(&pin);
@@ -113,6 +113,7 @@ impl Engine {
                 // Without one the log goes on as it would have.
                 let _ = self.make_spare_after(half, end.segment);
             }
+            pages = self.index.make_ready(pages);
             ready = ready.max(end.position);
             while ready < end.position + FAR
                 && !half.ahead.mail().stop

@@ -7,10 +7,10 @@ use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
-use crate::format::StoreId;
 use crate::format::checkpoint::{BODY, CheckpointHeader, HEADER, NAMES, Newest, ROW_WORDS};
 use crate::format::checksum::crc;
 use crate::format::meta::Counters;
+use crate::format::{PAGE_BYTES, StoreId};
 use crate::index::Captured;
 use crate::sys::{Access, Disk, File};
 
@@ -20,8 +20,13 @@ use super::{Engine, WriterHalf};
 /// Less of the log than this may be synced while nobody can write. More than one such sync in turn would have the log's pages come one
 /// by one.
 const LITTLE: u64 = 1 << 20;
-/// A log that grows by so much while a piece of the index is synced grows by a load.
-const BUSY: u64 = 256 << 10;
+/// Beside a load the index is synced in so many pieces: what is put while one is synced comes to few of its pages before they are ready
+/// for stores again.
+const PIECES: usize = 128;
+/// Bytes that are worth a flush of the disk.
+const LEAST: usize = 256 << 10;
+/// A log that grows by a byte while so many of the index are synced grows by a load.
+const BUSY: usize = 64;
 /// Pages that the index should get along with, garbage included: one for so many keys, which is 27 bytes a key.
 const KEYS: u64 = 152;
 /// Garbage pages that are worth a checkpoint by themselves, whatever the log's length: at least these.
@@ -142,11 +147,14 @@ impl Engine {
             return Ok(());
         }
         let mut before = self.cells.committed();
-        let goes_on = || {
+        let goes_on = |synced: usize| {
             let now = self.cells.committed();
-            load && now.saturating_sub(std::mem::replace(&mut before, now)) >= BUSY
+            load && now.saturating_sub(std::mem::replace(&mut before, now))
+                >= (synced / BUSY) as u64
         };
-        self.index.sync_beside(goes_on).inspect_err(|_| self.poison(half))?;
+        let bytes = self.cells.watermark() as usize * PAGE_BYTES;
+        let piece = if load { (bytes / PIECES).max(LEAST) } else { bytes };
+        self.index.sync_by(piece, goes_on).inspect_err(|_| self.poison(half))?;
         self.check_mappings(half)?;
         if !suspect {
             self.cells.set_suspect(false);

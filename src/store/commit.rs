@@ -12,6 +12,10 @@ use crate::sys::Pin;
 use super::plan::Plan;
 use super::{CATALOGUE, DEFAULT_TABLE, Engine, Op, Reader, Writer, WriterHalf};
 
+/// So many operations before a slot is changed its line is asked for: planning the rest of a large batch has thrown it out of the
+/// nearest caches.
+const SOON: usize = 8;
+
 impl Engine {
     /// Commits `ops` as one batch and returns the position at which they are visible.
     pub(crate) fn commit(&self, ops: &[Op<'_>], durability: Option<Durability>) -> Result<u64> {
@@ -139,7 +143,13 @@ impl Reader<'_> {
         writer.unfinished = true;
         reach(Point::AppendMarked);
         let mut counters = writer.counters;
-        for (plan, op) in plans.iter().zip(ops).filter(|(plan, _)| !plan.skip) {
+        for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
+            if let Some(place) = plans.get(i + SOON).and_then(|next| next.place.or(next.vacant)) {
+                Editor::prefetch(&self.engine.index, place);
+            }
+            if plan.skip {
+                continue;
+            }
             if !early {
                 self.engine.apply(writer, plan)?;
             }

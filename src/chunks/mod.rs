@@ -1,6 +1,8 @@
 //! A file of words in memory, page by page: chunks that double in size, each mapped once, so that growth moves nothing
 //! (invariant I11).
 
+mod grow;
+
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -16,8 +18,6 @@ use crate::sys::{Access, File, Region, Word};
 /// Runs of pages never cross these multiples: the first chunk has this many pages at least.
 const FIRST: u32 = 16;
 const CHUNKS: usize = 29;
-/// Bytes that are synced before it is asked what becomes of them: as many as a mapping syncs at once.
-const PIECE: usize = 16 << 20;
 
 /// The mapped pages of one file.
 #[derive(Debug)]
@@ -177,6 +177,15 @@ impl Chunks {
         }
     }
 
+    /// Prefetches the line at `offset` of a page, for a load and for a store, if the page is mapped.
+    #[inline]
+    pub(crate) fn prefetch_to_store(&self, page: u32, offset: usize) {
+        if let Some((region, start)) = self.find_mapped(page) {
+            region.prefetch(start + offset, 1);
+            region.prefetch_to_store(start + offset);
+        }
+    }
+
     /// Has pages that are not in memory come by themselves from now on.
     pub(crate) fn scatter(&self) {
         if !self.scattered.swap(true, Relaxed) {
@@ -227,42 +236,6 @@ impl Chunks {
         Ok(self.backed.load(Relaxed))
     }
 
-    /// Reserves blocks for at least `pages` pages, and a bit more so that growth is rare.
-    pub(crate) fn grow(&self, pages: u32) -> Result<()> {
-        let reserved = self.reserved.load(Relaxed);
-        if pages <= reserved {
-            return Ok(());
-        }
-        let to = u64::from(pages) + u64::from(pages / 256);
-        let piece = (self.file.piece() / PAGE).max(u64::from(FIRST));
-        let step = if to < piece { u64::from(FIRST) } else { piece };
-        let to = to.next_multiple_of(step).min(u64::from(u32::MAX));
-        let from = u64::from(reserved) * PAGE;
-        let grow = |pages: u64| self.file.reserve(from, pages * PAGE).map(|()| pages);
-        // When there is no room for more than is needed, what is needed may still fit.
-        let pages = grow(to)
-            .or_else(|_| grow(u64::from(pages)))
-            .map_err(|e| Error::io("grow", &self.path, e))?;
-        reach(Point::GrowReserved);
-        self.reserved.store(u32::try_from(pages).unwrap_or(u32::MAX), Relaxed);
-        self.refresh(0).map(|_| ())
-    }
-
-    /// Says that the first `pages` pages have blocks: they are in use.
-    pub(crate) fn assume_reserved(&self, pages: u32) {
-        self.reserved.fetch_max(pages, Relaxed);
-    }
-
-    /// Gives the blocks from page `from` on back, where the file system can. The file stays as long as it is: someone may have
-    /// it mapped (U4).
-    pub(crate) fn give_back(&self, from: u32) -> Result<()> {
-        self.reserved.fetch_min(from, Relaxed);
-        let end = u64::from(self.backed()?) * PAGE;
-        let start = u64::from(from) * PAGE;
-        let punch = self.file.punch(start, end.saturating_sub(start));
-        punch.map_err(|e| Error::io("punch", &self.path, e))
-    }
-
     /// Maps all pages before `end`, which the file has.
     pub(crate) fn map_to(&self, end: u32) -> Result<()> {
         let (last, _) = place(self.first, end.saturating_sub(1));
@@ -290,51 +263,6 @@ impl Chunks {
                 return Some(first_page(FIRST, number));
             }
         }
-    }
-
-    /// Makes the pages before `end` durable, and the file's length as far as they need it:
-    /// `msync` syncs as `fdatasync` does, which includes what it takes to read the data again.
-    pub(crate) fn sync(&self, end: u32) -> Result<()> {
-        self.sync_beside(end, || false)
-    }
-
-    /// The same, a piece after the other; `again` says of each that its pages will be stored to before the next sync. They are made
-    /// ready for that at once, which takes less time here than a page fault at each of these stores.
-    pub(crate) fn sync_beside(&self, end: u32, mut again: impl FnMut() -> bool) -> Result<()> {
-        for (chunk, region) in (0u32..).zip(&self.regions) {
-            let first = first_page(self.first, chunk);
-            if first >= end {
-                break;
-            }
-            let pages = u64::from(end - first).min(chunk_pages(self.first, chunk));
-            // A writer that was killed may have left dirty pages where this handle has not been yet.
-            let region = match region.get() {
-                Some(region) => region,
-                None => self.map(chunk as usize)?,
-            };
-            let len = usize::try_from(pages * PAGE).expect("a 64-bit target");
-            for at in (0..len).step_by(PIECE) {
-                let len = PIECE.min(len - at);
-                region.sync(at, len).map_err(|e| Error::io("sync", &self.path, e))?;
-                if again() {
-                    region.dirty(at, len);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Marks the pages before `end` dirty again, whatever a failed sync made of them.
-    pub(crate) fn redirty(&self, end: u32) -> Result<()> {
-        for page in 0..end {
-            if self.page(page)?.is_some() {
-                let (chunk, index) = place(self.first, page);
-                if let Some(region) = self.regions[chunk].get() {
-                    region.redirty(index as usize * PAGE_BYTES, PAGE_BYTES);
-                }
-            }
-        }
-        Ok(())
     }
 }
 
