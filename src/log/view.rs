@@ -2,6 +2,7 @@
 //! takes the segment away meanwhile.
 
 use crate::error::{Error, Result};
+use crate::format::PAGE_BYTES;
 use crate::format::page::LINE;
 use crate::format::segment::name;
 use crate::sys::Pin;
@@ -115,6 +116,23 @@ impl<'p> View<'p> {
     pub(crate) fn prefetch_all(self, position: u64, bytes: usize) {
         if let Some(segment) = self.known(self.log.number(position)) {
             segment.region().prefetch(segment.offset(position), bytes);
+        }
+    }
+
+    /// What is mapped takes more than its share of memory, so that pages come one by one.
+    #[inline]
+    pub(crate) fn is_crowded(self) -> bool {
+        self.log.is_crowded()
+    }
+
+    /// Has so many bytes from `position` on read at once if they lie in several pages, which would come one after the other. A page that comes
+    /// alone comes as soon without being asked for.
+    pub(crate) fn fetch(self, position: u64, bytes: u64) {
+        let Some(segment) = self.known(self.log.number(position)) else { return };
+        let offset = segment.offset(position);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if offset % PAGE_BYTES + bytes.min(PAGE_BYTES + 1) > PAGE_BYTES {
+            segment.region().will_need(offset, bytes);
         }
     }
 }

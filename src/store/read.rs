@@ -118,6 +118,9 @@ impl<'p> Reader<'p> {
             let absent = matches!(first, First::Absent(_));
             return (absent && (!self.engine.guarded || self.engine.vouch(None))).then_some(None);
         };
+        if self.log.is_crowded() {
+            self.fetch(position);
+        }
         let record = self.log.mapped(position)?;
         // A record is never visible later than at its own position.
         let visible = position < at || record.version() < at;
@@ -128,6 +131,15 @@ impl<'p> Reader<'p> {
             return None;
         }
         Some(record.is_put().then_some(record))
+    }
+
+    /// Has all pages that a record is likely to lie in read at once, where each would come by itself. How long it is stands in the first of
+    /// them: the mean of all has to do.
+    #[cold]
+    fn fetch(self, position: u64) {
+        if let Some(counters) = self.engine.cells.counters() {
+            self.log.fetch(position, counters.live_bytes / counters.entries.max(1));
+        }
     }
 
     /// The same with everything that may come in between: pages to map, colliding tags, chains, older versions.
