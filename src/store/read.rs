@@ -25,6 +25,15 @@ fn is_fresh(front: Front<'_>, at: u64) -> bool {
     front.horizon() <= at || front.committed() == at
 }
 
+/// Has all pages that a record is likely to lie in read at once, where each would come by itself. How long it is stands in the first of
+/// them: the mean of all has to do.
+#[cold]
+fn fetch(engine: &Engine, log: View<'_>, position: u64) {
+    if let Some(counters) = engine.cells.counters() {
+        log.fetch(position, counters.live_bytes / counters.entries.max(1));
+    }
+}
+
 impl Engine {
     /// Reading under `pin`.
     #[inline]
@@ -119,7 +128,7 @@ impl<'p> Reader<'p> {
             return (absent && (!self.engine.guarded || self.engine.vouch(None))).then_some(None);
         };
         if self.log.is_crowded() {
-            self.fetch(position);
+            fetch(self.engine, self.log, position);
         }
         let record = self.log.mapped(position)?;
         // A record is never visible later than at its own position.
@@ -131,15 +140,6 @@ impl<'p> Reader<'p> {
             return None;
         }
         Some(record.is_put().then_some(record))
-    }
-
-    /// Has all pages that a record is likely to lie in read at once, where each would come by itself. How long it is stands in the first of
-    /// them: the mean of all has to do.
-    #[cold]
-    fn fetch(self, position: u64) {
-        if let Some(counters) = self.engine.cells.counters() {
-            self.log.fetch(position, counters.live_bytes / counters.entries.max(1));
-        }
     }
 
     /// The same with everything that may come in between: pages to map, colliding tags, chains, older versions.
