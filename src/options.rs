@@ -183,6 +183,8 @@ impl Options {
 
     /// Make checkpoints and compact on a thread of their own, and make pages of the log, and its next segment, ready ahead of a load
     /// on another one, which gives way to all other threads. Default true; with false the commit that passes the interval makes a checkpoint.
+    /// A load that is faster than checkpoints are made rests for a millisecond after a batch of 64 operations or more, as long as the index would
+    /// otherwise take more than 27 bytes a key.
     pub fn background(&mut self, background: bool) -> &mut Options {
         self.background = background;
         self

@@ -35,6 +35,9 @@ pub(super) fn span(prefix: u64, bits: u32, depth: u32) -> std::ops::Range<usize>
     first..end
 }
 
+/// Fewer free pages than this are soon taken.
+const FEW: usize = 64;
+
 impl Editor {
     /// A checkpoint is wanted, or under way: until it is durable, pages that it may name are put off when they are to split.
     pub(crate) fn put_off_splits(&mut self) {
@@ -49,6 +52,13 @@ impl Editor {
     /// Splits that could not be put off while the last checkpoint was wanted and made.
     pub(crate) fn late_splits(&self) -> u64 {
         self.late
+    }
+
+    /// A checkpoint is wanted, or under way, and more new keys would take further pages, beyond so many in all.
+    pub(crate) fn outgrows(&self, index: &Index, pages: u64) -> bool {
+        self.patient.is_some()
+            && self.allocator.free.len() < FEW
+            && u64::from(index.cells.watermark()) > pages
     }
 
     /// The page is not to split before it is full, at the price of long probes: what it leaves could not be used before the checkpoint

@@ -13,6 +13,9 @@ use crate::sys::sync::MutexGuard;
 use super::locks::PAUSE;
 use super::{Engine, Found, Op, Writer, WriterHalf};
 
+/// A batch of so many operations is one of a load, and leaves a checkpoint time if it has to.
+const MANY: usize = 64;
+
 /// The writer's state, and nobody else's for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
@@ -130,7 +133,12 @@ impl<'a> Turn<'a> {
     pub(crate) fn commit(mut self, ops: &[Op<'_>], durability: Option<Durability>) -> Result<u64> {
         let durable = self.half.is_durable(durability);
         let committed = self.engine.commit_locked(&mut self.writer, ops, durable)?;
-        self.end(committed, durability)
+        let late = ops.len() >= MANY && self.engine.outruns_checkpoints(self.half, &self.writer);
+        let committed = self.end(committed, durability)?;
+        if late {
+            std::thread::sleep(PAUSE);
+        }
+        Ok(committed)
     }
 
     /// Ends the turn after a commit, waits for durability if asked to, and has a checkpoint made if one is due.

@@ -31,6 +31,8 @@ const LEAST: usize = 256 << 10;
 const BUSY: usize = 64;
 /// Pages that the index should get along with, garbage included: one for so many keys, which is 27 bytes a key.
 const KEYS: u64 = 152;
+/// An index of fewer pages may take more: what is reserved for the next batch counts for much in it.
+const SMALL: u64 = 640;
 /// Garbage pages that are worth a checkpoint by themselves, whatever the log's length: at least these.
 const MIN_GARBAGE: u64 = 32;
 
@@ -201,6 +203,14 @@ impl Engine {
             editor.put_off_splits();
         }
         alone && editor.wants_checkpoint()
+    }
+
+    /// Before the checkpoint is made that is wanted, more keys would make the index larger than its keys should need.
+    pub(super) fn outruns_checkpoints(&self, half: &WriterHalf, writer: &super::Writer) -> bool {
+        let wanted = writer.counters.entries / KEYS;
+        half.background.is_running()
+            && wanted >= SMALL
+            && writer.editor.outgrows(&self.index, wanted)
     }
 
     #[cold]
