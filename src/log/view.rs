@@ -125,13 +125,13 @@ impl<'p> View<'p> {
         self.log.is_crowded()
     }
 
-    /// Has so many bytes from `position` on read at once if they lie in several pages, which would come one after the other. A page that comes
-    /// alone comes as soon without being asked for.
+    /// Has two pages read at once if so many bytes from `position` on reach into the second, which would come after the first. More are not
+    /// asked for: where lengths differ much, others would be thrown out of memory for what nobody reads.
     pub(crate) fn fetch(self, position: u64, bytes: u64) {
         let Some(segment) = self.known(self.log.number(position)) else { return };
         let offset = segment.offset(position);
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        if offset % PAGE_BYTES + bytes.min(PAGE_BYTES + 1) > PAGE_BYTES {
+        let bytes = usize::try_from(bytes).map_or(PAGE_BYTES, |bytes| bytes.min(PAGE_BYTES));
+        if offset % PAGE_BYTES + bytes > PAGE_BYTES {
             segment.region().will_need(offset, bytes);
         }
     }

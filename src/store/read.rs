@@ -25,7 +25,7 @@ fn is_fresh(front: Front<'_>, at: u64) -> bool {
     front.horizon() <= at || front.committed() == at
 }
 
-/// Has all pages that a record is likely to lie in read at once, where each would come by itself. How long it is stands in the first of
+/// Has both pages that a record is likely to lie in read at once, where each would come by itself. How long it is stands in the first of
 /// them: the mean of all has to do.
 #[cold]
 fn fetch(engine: &Engine, log: View<'_>, position: u64) {
