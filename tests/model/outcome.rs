@@ -44,17 +44,23 @@ impl World {
                 let base = std::iter::once(self.last()).chain(&self.maybes);
                 let found = base.map(changed).find(|s| check::is(&actual, s));
                 let found = found.expect("the store holds a batch on a state that may be");
-                // What was in doubt may have been completed first, by a commit of its own.
-                let between = std::mem::take(&mut self.maybes);
-                self.history.extend(between.into_iter().map(|state| (position, state)));
-                self.sure_from = self.history.len();
-                self.history.push((position, found));
+                self.completed(position, found);
             }
             Err(error) => self.failed(&error, changed),
         }
         if durable {
             self.acked = self.history.len() - 1;
         }
+    }
+
+    /// A commit was made. What was in doubt may have been completed first, by a commit of its own.
+    fn completed(&mut self, position: u64, state: State) {
+        let between = std::mem::take(&mut self.maybes);
+        if !between.is_empty() {
+            self.history.extend(between.into_iter().map(|state| (position, state)));
+            self.sure_from = self.history.len();
+        }
+        self.history.push((position, state));
     }
 
     /// A commit was made while nothing was in doubt.
@@ -97,8 +103,7 @@ impl World {
             // What keeps a sync from being begun ends this handle's writing as well.
             self.poisoned |= matches!(self.store().sync(), Err(Error::Poisoned));
             assert!(self.poisoned, "a commit that stands was said to have failed: {error}");
-            self.history.push((position, next));
-            self.maybes.clear();
+            self.completed(position, next);
         }
     }
 

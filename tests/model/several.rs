@@ -150,3 +150,39 @@ fn a_backup_that_outlives_the_writer_holds_nothing() {
         ]);
     }
 }
+
+/// Who takes over completes what the dead one had begun, and then cannot sync a commit of its own: the disk may hold the former alone.
+#[test]
+fn what_is_completed_before_a_commit_that_cannot_be_synced_may_be_all_there_is() {
+    World::new(Shape {
+        segment: 65_536,
+        interval: 1 << 30,
+        shared: true,
+        seed: 0,
+        ..Shape::default()
+    })
+    .live(&[
+        Op::Other,
+        Op::Bulk { table: 0, first: 0, count: 20, value: Val::new(0, 4) },
+        Op::Other,
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::Other,
+        Op::HandOver(When::Steps(52)),
+        Op::DropTable(1),
+        Op::Other,
+        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        Op::Leave,
+        Op::HandOver(When::Steps(179)),
+        Op::Checkpoint,
+        Op::MoveCursor,
+        Op::Fail(Fail { call: Call::Msync, after: 2, errno: 5, times: 1 }),
+        Op::Leave,
+        Op::Compact { budget: 256, steps: 0 },
+        Op::Sync,
+        Op::DropTable(1),
+        Op::Other,
+        Op::Put { table: 0, key: 0, value: Val::new(0, 1), how: How::Plain },
+        Op::Batch { ops: vec![(0, 0, None)], immediate: true },
+        Op::Evict(Crash::Kill),
+    ]);
+}
