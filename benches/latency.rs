@@ -4,7 +4,7 @@
 //! 10), `MAPSTONE_BENCH_KEYS` the keys (default 1,000,000), `MAPSTONE_BENCH_DIR` where (default: the system's temporary directory).
 //! The log without compaction takes a few GiB. Of the longest put the kernel tells how long its thread was ready to run, and had no
 //! processor: that much of it is the machine's. So is what a loop finds that does nothing but look at the clock, on one processor and on all
-//! of them, which the last two lines tell: a put beside compaction cannot take less.
+//! of them, which the last two lines tell: the longest put is not shorter, whatever the store does.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -177,11 +177,10 @@ impl Chunks {
         }
     }
 
-    /// Prefetches the line at `offset` of a page, for a load and for a store, if the page is mapped.
+    /// Prefetches the line at `offset` of a page, to be loaded and then stored to, if the page is mapped.
     #[inline]
     pub(crate) fn prefetch_to_store(&self, page: u32, offset: usize) {
         if let Some((region, start)) = self.find_mapped(page) {
-            region.prefetch(start + offset, 1);
             region.prefetch_to_store(start + offset);
         }
     }

@@ -235,9 +235,10 @@ impl Region {
         }
     }
 
-    /// The same by the way that stores go.
+    /// The same for the line of one byte, which will be stored to as well.
     #[inline]
     pub(crate) fn prefetch_to_store(&self, offset: usize) {
+        self.prefetch(offset, 1);
         fetch(self.stores.as_ptr().wrapping_add(offset));
     }
 }

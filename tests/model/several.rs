@@ -4,6 +4,7 @@ use mapstone::sim::{Call, Point};
 
 use super::ops::{Crash, End, Fail, How, Op, Recovery, Shape, When};
 use super::state::Val;
+use super::told::{bulk, put, rare};
 use super::world::World;
 
 /// It had said that its turn was over, though it had not begun it.
@@ -133,19 +134,18 @@ fn a_wipe_that_could_not_be_synced_ends_writing() {
 /// The writer dies while a reader makes a backup. That reader lives on, and holds nothing any more once the backup has ended.
 #[test]
 fn a_backup_that_outlives_the_writer_holds_nothing() {
-    let put = || Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain };
     for steps in 0..60 {
-        World::new(Shape { interval: 1 << 30, shared: true, ..Shape::default() }).live(&[
+        World::new(Shape { shared: true, ..rare(0) }).live(&[
             Op::Other,
             Op::HandOver(When::Steps(steps)),
-            put(),
+            put(0, 0),
             Op::HandOver(When::At(Point::CheckpointLogged, 1)),
-            put(),
+            put(0, 0),
             Op::Other,
             Op::Reader,
             Op::Backup { there: true, end: None },
             Op::Other,
-            put(),
+            put(0, 0),
             Op::Compact { budget: 256, steps: 0 },
         ]);
     }
@@ -154,23 +154,16 @@ fn a_backup_that_outlives_the_writer_holds_nothing() {
 /// Who takes over completes what the dead one had begun, and then cannot sync a commit of its own: the disk may hold the former alone.
 #[test]
 fn what_is_completed_before_a_commit_that_cannot_be_synced_may_be_all_there_is() {
-    World::new(Shape {
-        segment: 65_536,
-        interval: 1 << 30,
-        shared: true,
-        seed: 0,
-        ..Shape::default()
-    })
-    .live(&[
+    World::new(Shape { segment: 65_536, shared: true, ..rare(0) }).live(&[
         Op::Other,
-        Op::Bulk { table: 0, first: 0, count: 20, value: Val::new(0, 4) },
+        bulk(0, 20, Val::new(0, 4)),
         Op::Other,
-        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        put(0, 0),
         Op::Other,
         Op::HandOver(When::Steps(52)),
         Op::DropTable(1),
         Op::Other,
-        Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Plain },
+        put(0, 0),
         Op::Leave,
         Op::HandOver(When::Steps(179)),
         Op::Checkpoint,
@@ -181,7 +174,7 @@ fn what_is_completed_before_a_commit_that_cannot_be_synced_may_be_all_there_is()
         Op::Sync,
         Op::DropTable(1),
         Op::Other,
-        Op::Put { table: 0, key: 0, value: Val::new(0, 1), how: How::Plain },
+        put(0, 1),
         Op::Batch { ops: vec![(0, 0, None)], immediate: true },
         Op::Evict(Crash::Kill),
     ]);

@@ -148,20 +148,24 @@ impl Engine {
         if planted(Bug::SkipIndexSync) {
             return Ok(());
         }
-        let mut before = self.cells.committed();
-        let goes_on = |synced: usize| {
-            let now = self.cells.committed();
-            load && now.saturating_sub(std::mem::replace(&mut before, now))
-                >= (synced / BUSY) as u64
-        };
-        let bytes = self.cells.watermark() as usize * PAGE_BYTES;
-        let piece = if load { (bytes / PIECES).max(LEAST) } else { bytes };
-        self.index.sync_by(piece, goes_on).inspect_err(|_| self.poison(half))?;
+        let synced = if load { self.sync_beside_load() } else { self.index.sync() };
+        synced.inspect_err(|_| self.poison(half))?;
         self.check_mappings(half)?;
         if !suspect {
             self.cells.set_suspect(false);
         }
         Ok(())
+    }
+
+    /// Syncs all index pages, and has those that are synced ready for stores again as long as the log goes on.
+    fn sync_beside_load(&self) -> Result<()> {
+        let mut before = self.cells.committed();
+        let goes_on = |synced: usize| {
+            let now = self.cells.committed();
+            now.saturating_sub(std::mem::replace(&mut before, now)) >= (synced / BUSY) as u64
+        };
+        let bytes = self.cells.watermark() as usize * PAGE_BYTES;
+        self.index.sync_by((bytes / PIECES).max(LEAST), goes_on)
     }
 
     /// Has a checkpoint made when enough log or enough unusable pages have piled up.
