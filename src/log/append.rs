@@ -5,11 +5,11 @@ use crate::faults::{Point, reach};
 use crate::format::PAGE;
 use crate::format::checksum::Salt;
 use crate::format::position::Era;
-use crate::format::record::{CRC_BYTES, Header};
+use crate::format::record::{self, CRC_BYTES, Header};
 use crate::format::segment::{HEADER, SegmentHeader, name};
 use crate::sys::Pin;
 
-use super::{Log, Record, Segment, View};
+use super::{Log, Segment, View};
 
 /// Bytes of a version.
 const VERSION_LEN: usize = size_of::<u64>();
@@ -171,13 +171,14 @@ impl View<'_> {
 
     /// Makes sure that a segment, in which the log will not go on, holds no record at `end`, where it ended: who finds the next
     /// segment gone must not take for records what a batch that was cut short has left.
+    ///
+    /// Also where there is none to be seen, since a wipe before this one may not have reached the disk: a sync that failed has left
+    /// it in a page that counts as clean (invariant I9).
     pub(crate) fn blot(self, number: u64, end: u64) -> Result<()> {
         let segment = self.segment(number)?;
-        if Record::at(segment, end).is_none_or(|record| !record.verify()) {
-            return Ok(());
-        }
-        let len = crate::format::record::HEADER;
+        let len = record::HEADER.min(segment.end() - end);
         segment.region().zero(segment.offset(end), usize::try_from(len).expect("a few bytes"));
+        segment.redirty(end, end + len);
         let path = || self.log.path(number);
         segment.sync(end, end + len).map_err(|e| Error::io("sync", path(), e))
     }

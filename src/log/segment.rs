@@ -10,7 +10,7 @@ use crate::faults::{Bug, planted};
 use crate::format::checksum::Salt;
 use crate::format::position::MAX_POSITION;
 use crate::format::segment::{HEADER_BYTES, SegmentHeader, name};
-use crate::format::{PAGE, PAGE_BYTES, StoreId};
+use crate::format::{PAGE, PAGE_BYTES, StoreId, record};
 use crate::sys::{Access, Disk, File, Region};
 
 /// After two syncs of less than this the pages that follow come into memory one at a time: a piece of the page cache is about as large,
@@ -284,9 +284,9 @@ impl Segment {
         position + AT_ONCE as u64
     }
 
-    /// Gives the blocks after `position` back; nothing will ever be written there.
+    /// Gives the blocks after `position`, where the log ended, back: nothing will ever be written there but what a recovery wipes.
     pub(crate) fn release_after(&self, position: u64) -> io::Result<()> {
-        let offset = (position - self.start).next_multiple_of(PAGE);
+        let offset = (position - self.start + record::HEADER).next_multiple_of(PAGE);
         match self.header.bytes.checked_sub(offset) {
             None | Some(0) => Ok(()),
             Some(len) => self.file.punch(offset, len),

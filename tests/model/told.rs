@@ -1,7 +1,7 @@
 //! Stories with a name about compaction and backups: each ended badly once, or would if the rule that it is named after were
 //! broken.
 
-use mapstone::sim::{Bug, Point, plant};
+use mapstone::sim::{Bug, Call, Point, plant};
 
 use super::ops::{Crash, Fail, How, Op, Recovery, Shape, When};
 use super::quiet;
@@ -72,6 +72,27 @@ fn what_a_killed_batch_has_left_is_nothing_once_the_next_segment_is_gone() {
     }
 }
 
+/// Such records are wiped, and the sync of that fails. Who recovers next sees the wiped bytes in the page cache, and no record;
+/// the disk has it still.
+#[test]
+fn what_was_wiped_by_a_recovery_that_could_not_sync_it_is_wiped_again() {
+    for (seed, after) in (0..20).flat_map(|seed| (0..6).map(move |after| (seed, after))) {
+        let fail = Fail { call: Call::Msync, after, errno: 5, times: 1 };
+        let recovery = Recovery { fail: Some(fail), ..Recovery::default() };
+        World::new(rare(seed)).live(&[
+            bulk(0, 20, Val::new(1, 4)),
+            Op::Checkpoint,
+            Op::DieAfter { when: When::At(Point::AppendRecord, 20), how: Crash::Cut, recovery },
+            bulk(100, 40, Val::new(2, 4)),
+            cut(),
+            bulk(100, 80, Val::new(3, 4)),
+            bulk(100, 80, Val::new(4, 4)),
+            ALL,
+            Op::Check,
+        ]);
+    }
+}
+
 /// Where the records of a segment end that a given-up batch had left is not known before the log has left it for good: a
 /// checkpoint said so.
 #[test]
@@ -89,7 +110,7 @@ fn a_segment_that_the_log_came_back_to_has_no_known_end() {
 /// A segment that is longer than others has the number of one within it that a failed batch has left.
 #[test]
 fn the_end_of_a_long_segment_is_found_past_one_left_over_in_it() {
-    let fail = Fail { call: mapstone::sim::Call::SyncDir, after: 8, errno: 5, times: 1 };
+    let fail = Fail { call: Call::SyncDir, after: 8, errno: 5, times: 1 };
     let recovery = Recovery { fail: Some(fail), ..Recovery::default() };
     let value = |len| Some(Val::new(0, len));
     World::new(shape(0)).live(&[
