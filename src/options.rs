@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::format::meta::{MAX_SEGMENT, MIN_SEGMENT};
 use crate::log::ReadAhead;
+#[cfg(any(test, feature = "sim"))]
+use crate::store::Sizes;
 use crate::sys::Wishes;
 
 /// What a commit waits for before it returns.
@@ -72,6 +74,8 @@ pub struct Options {
     pub(crate) hash_mask: u64,
     #[cfg(any(test, feature = "sim"))]
     pub(crate) rigged_span: (u64, u64),
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) rigged_iteration: Sizes,
 }
 
 impl Default for Options {
@@ -104,6 +108,8 @@ impl Options {
             hash_mask: u64::MAX,
             #[cfg(any(test, feature = "sim"))]
             rigged_span: (u64::MAX, u64::MAX),
+            #[cfg(any(test, feature = "sim"))]
+            rigged_iteration: Sizes::WHOLE,
         }
     }
 
@@ -288,6 +294,14 @@ impl Options {
     #[doc(hidden)]
     pub fn rigged_span(&mut self, moved: u64, most: u64) -> &mut Options {
         self.rigged_span = (moved, most);
+        self
+    }
+
+    /// An iteration puts so many pages of the index in order, or after so small a share of them so many bytes of the log.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub fn rigged_iteration(&mut self, group: usize, share: usize, window: u64) -> &mut Options {
+        self.rigged_iteration = Sizes { group, share, window };
         self
     }
 

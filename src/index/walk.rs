@@ -1,6 +1,7 @@
 //! Walking over all slots in hash order, page by page, while the writer goes on.
 
 use crate::error::Result;
+use crate::format::PAGE_BYTES;
 use crate::format::directory::Entry;
 use crate::format::hash::{Hash, STORED_BITS};
 use crate::format::page::{LINE_SLOTS, LINES, position, stored};
@@ -25,17 +26,29 @@ impl Index {
                 }
                 return Err(self.bad_directory(self.cells.directory()));
             };
+            let depth = probe.entry().depth();
+            if depth > probe.cell.depth() {
+                if self.moved(&probe, true) {
+                    continue;
+                }
+                return Err(self.bad_entry(self.entry_offset(&probe)));
+            }
+            let next = ((from >> (STORED_BITS - depth)) + 1) << (STORED_BITS - depth);
+            let next = (next >> STORED_BITS == 0).then_some(next);
+            self.prefetch_at(next);
             let collected = self.collect(probe.entry(), from, seen);
             if self.moved(&probe, true) {
                 continue;
             }
-            collected?;
-            let depth = probe.entry().depth();
-            if depth > probe.cell.depth() {
-                return Err(self.bad_entry(self.entry_offset(&probe)));
-            }
-            let next = ((from >> (STORED_BITS - depth)) + 1) << (STORED_BITS - depth);
-            return Ok((next >> STORED_BITS == 0).then_some(next));
+            return collected.map(|()| next);
+        }
+    }
+
+    /// Asks for all of the page that this hash leads to: pages that follow each other in hash order do not in memory.
+    fn prefetch_at(&self, from: Option<u64>) {
+        let begun = from.map(|from| self.begin(Hash(from << (64 - STORED_BITS))));
+        if let Some(probe) = begun.and_then(|begun| self.enter(begun)) {
+            self.chunks.prefetch(probe.entry().page(), 0, PAGE_BYTES);
         }
     }
 

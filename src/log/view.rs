@@ -119,6 +119,11 @@ impl<'p> View<'p> {
         }
     }
 
+    /// For who reads on from `position`, as [`Segment::read_ahead`].
+    pub(crate) fn read_ahead(self, position: u64) -> Result<u64> {
+        Ok(self.segment_at(position)?.read_ahead(position))
+    }
+
     /// What is mapped takes more than its share of memory, so that pages come one by one.
     #[inline]
     pub(crate) fn is_crowded(self) -> bool {

@@ -21,7 +21,6 @@ mod locks;
 mod loss;
 mod many;
 mod marks;
-mod nearby;
 mod open;
 mod plan;
 mod plausible;
@@ -63,6 +62,8 @@ pub(crate) use create::{LOCK, holds_nothing_else};
 pub use cursors::CursorStats;
 pub(crate) use feed::Feed;
 pub use figures::Stats;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use iterate::Sizes;
 pub(crate) use iterate::Walk;
 pub use marks::Holder;
 pub use progress::Progress;
@@ -110,6 +111,9 @@ pub(crate) struct Engine {
     /// What stays where it is behind the end of the log, and how far that may be stretched.
     #[cfg(any(test, feature = "sim"))]
     rigged_span: (u64, u64),
+    /// What an iteration puts in order at once.
+    #[cfg(any(test, feature = "sim"))]
+    rigged_iteration: iterate::Sizes,
     writer: Option<WriterHalf>,
     bell: wait::Shared,
     /// Held open for its shared lock: recovery after a power cut waits until nobody reads.

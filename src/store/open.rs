@@ -237,6 +237,8 @@ impl Engine {
             losses_seen: AtomicU64::new(losses()),
             #[cfg(any(test, feature = "sim"))]
             rigged_span: options.rigged_span,
+            #[cfg(any(test, feature = "sim"))]
+            rigged_iteration: options.rigged_iteration,
             writer: None,
             bell: wait::Shared::default(),
             meta,

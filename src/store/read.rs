@@ -67,7 +67,7 @@ impl Engine {
 
     /// The segment of that position, and all before it, are gone.
     #[cold]
-    fn is_reclaimed(&self, position: u64) -> Result<bool> {
+    pub(super) fn is_reclaimed(&self, position: u64) -> Result<bool> {
         Ok(self.log.numbers()?.first().is_some_and(|oldest| self.number(position) < *oldest))
     }
 
@@ -168,6 +168,20 @@ impl<'p> Reader<'p> {
             Some(number) if self.engine.guarded => self.engine.lost_segment(number),
             _ => error,
         })
+    }
+
+    /// Where the version that a key has at `at` is, or was then if compaction has moved it since: `position` is that of a later one.
+    #[cold]
+    pub(super) fn place_before(self, mut position: u64, at: u64) -> Result<Option<u64>> {
+        while position >= at {
+            let record = self.record(position)?;
+            let prev = record.header().prev;
+            if prev >= position {
+                return Err(self.engine.damaged(&record, "a position before the record's own"));
+            }
+            position = prev;
+        }
+        Ok(Some(position).filter(|position| *position != 0))
     }
 
     /// Walks from a version back to the newest one that is visible at `at`; None if that is a tombstone or there is none.

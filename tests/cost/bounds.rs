@@ -40,7 +40,7 @@ pub(crate) const PROCESSOR: Table = Table {
         ("get in a snapshot", &[303.0, 2.55]),
         ("get, read-only", &[350.0, 2.65]),
         ("get_many of 32", &[528.0, 2.6]),
-        ("iterate", &[282.0, 1.8]),
+        ("iterate", &[304.0, 1.52]),
         ("put, overwriting", &[2125.0, 6.4]),
         ("put, new key", &[2500.0, 6.75]),
         ("overwrite, batches of 1,000", &[1500.0, 6.65]),

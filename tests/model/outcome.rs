@@ -100,8 +100,9 @@ impl World {
         } else {
             let next = base.iter().map(changed).find(|state| is(state));
             let next = next.expect("a failed commit leaves all or nothing");
-            // What keeps a sync from being begun ends this handle's writing as well.
-            self.poisoned |= matches!(self.store().sync(), Err(Error::Poisoned));
+            // What keeps a sync from being begun ends this handle's writing as well. It may be about to die, but not of this look.
+            let sync = points::aside(|| self.disk.uncounted(|| self.store().sync()));
+            self.poisoned |= matches!(sync, Err(Error::Poisoned));
             assert!(self.poisoned, "a commit that stands was said to have failed: {error}");
             self.completed(position, next);
         }

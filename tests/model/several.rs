@@ -151,6 +151,22 @@ fn a_backup_that_outlives_the_writer_holds_nothing() {
     }
 }
 
+/// A commit stands whose sync could not be begun, and right after it the process dies: that ends its writing all the same.
+#[test]
+fn who_could_not_begin_a_sync_writes_no_more_however_soon_it_dies() {
+    for steps in 0..40 {
+        World::new(Shape { shared: true, ..rare(0) }).live(&[
+            Op::Other,
+            put(1, 0),
+            Op::Checkpoint,
+            Op::Other,
+            Op::Fail(Fail { call: Call::Lock, after: 1, errno: 5, times: 1 }),
+            Op::HandOver(When::Steps(steps)),
+            Op::Put { table: 0, key: 0, value: Val::new(0, 0), how: How::Immediate },
+        ]);
+    }
+}
+
 /// Who takes over completes what the dead one had begun, and then cannot sync a commit of its own: the disk may hold the former alone.
 #[test]
 fn what_is_completed_before_a_commit_that_cannot_be_synced_may_be_all_there_is() {

@@ -100,6 +100,7 @@ impl World {
             .hash_mask(self.shape.mask)
             .verify_on_read(self.shape.verify_on_read)
             .rigged_span(self.shape.age, u64::MAX)
+            .rigged_iteration(4, 2, 16 << 10)
             .background(false)
             .shared_writer(self.shape.shared);
         options

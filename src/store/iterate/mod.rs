@@ -1,22 +1,21 @@
-//! Visiting every key of a table at one position, while the writer goes on: index pages in hash order, and what the slots of many
-//! pages lead to roughly in the order of the log.
+//! Visiting every key of a table at one position, while the writer goes on.
 
-use crate::error::Result;
-use crate::faults::{Point, reach};
+mod nearby;
+mod refill;
+mod window;
+
+use crate::error::{Error, Result};
 use crate::format::page::position;
 use crate::log::Record;
 
 use super::Reader;
-use super::nearby::bring_together;
+pub(crate) use refill::Sizes;
+use window::Window;
 
 /// Records that are fetched ahead.
 const AHEAD: usize = 16;
 /// Of each of them no more than so many bytes: the processor itself goes on with what is read in order.
 const MOST: usize = 1024;
-/// Index pages of a group: first one, so that who wants a few keys does not wait, then twice as many each time, up to so many. Their
-/// slots take 2 MiB, and as much while they are put in order. The more there are, the nearer to each other are the records that are
-/// visited.
-const GROUP: usize = 1024;
 /// Low bits of an entry of a group; more than pages of one need.
 const PAGE_BITS: u32 = 20;
 
@@ -27,6 +26,12 @@ pub(crate) struct Walk {
     at: u64,
     /// Hash prefix of the page after the group; None after the last.
     next: Option<u64>,
+    /// The part of the log that is gone through, if what is left is visited in the log's order: all from hash prefix `pages[0]` on.
+    window: Option<Window>,
+    /// Why some key could not be found in it.
+    trouble: Option<Error>,
+    /// From this position on the log is to be read ahead.
+    ahead: u64,
     /// Hash prefixes at which the pages of the group begin.
     pages: Vec<u64>,
     /// Their slots: the position as a slot word has it, and below it which of the pages the slot is on. From `done` on they are still
@@ -42,8 +47,19 @@ pub(crate) struct Walk {
 impl Walk {
     /// Starts a walk over `table` as of `at`.
     pub(crate) fn new(table: u32, at: u64) -> Walk {
-        let (pages, slots, room) = (Vec::new(), Vec::new(), Vec::new());
-        Walk { table, at, next: Some(0), pages, slots, done: 0, room, bytes: 1 }
+        Walk {
+            table,
+            at,
+            next: Some(0),
+            window: None,
+            trouble: None,
+            ahead: 0,
+            pages: Vec::new(),
+            slots: Vec::new(),
+            done: 0,
+            room: Vec::new(),
+            bytes: 1,
+        }
     }
 
     /// The next key that has a value.
@@ -51,6 +67,9 @@ impl Walk {
         loop {
             if let Some(record) = self.next_quickly(reader) {
                 return Some(Ok(record));
+            }
+            if let Some(error) = self.trouble.take() {
+                return Some(Err(error));
             }
             let Some(slot) = self.slots.get(self.done).copied() else {
                 if let Err(error) = self.refill(self.next?, reader) {
@@ -91,40 +110,6 @@ impl Walk {
         position(slot >> PAGE_BITS, self.at)
     }
 
-    /// Goes on to the next group of pages, of which the first begins at hash prefix `from`.
-    #[cold]
-    fn refill(&mut self, from: u64, reader: Reader<'_>) -> Result<()> {
-        let group = (2 * self.pages.len()).clamp(1, GROUP);
-        self.pages.clear();
-        self.slots.clear();
-        self.done = 0;
-        let mut next = Some(from);
-        while let Some(from) = next
-            && self.pages.len() < group
-        {
-            let before = self.slots.len();
-            let walked = reader.engine.index.walk(from, &mut self.slots);
-            match reader.engine.check_shared().and(walked) {
-                Ok(after) => next = after,
-                Err(error) => {
-                    self.slots.truncate(before);
-                    // It comes again, after what was found before it.
-                    if before == 0 { return Err(error) } else { break }
-                }
-            }
-            let page = self.pages.len() as u64;
-            self.slots[before..].iter_mut().for_each(|slot| *slot = *slot << PAGE_BITS | page);
-            self.pages.push(from);
-        }
-        self.next = next;
-        bring_together(&mut self.slots, &mut self.room);
-        reach(Point::IterationSeen);
-        for position in self.slots.iter().take(AHEAD).filter_map(|slot| self.position(*slot)) {
-            reader.log.prefetch_all(position, self.bytes);
-        }
-        Ok(())
-    }
-
     /// What nearly every slot comes to: the record it leads to is mapped, and visible. None sends the caller the long way.
     #[inline(always)]
     fn resolve_quickly<'p>(&self, reader: Reader<'p>, position: u64) -> Option<Option<Record<'p>>> {
@@ -145,8 +130,9 @@ impl Walk {
     ) -> Result<Option<Record<'p>>> {
         let record = match reader.record(position) {
             Ok(record) => record,
+            Err(error) if self.is_led_to(reader, slot, position)? => return Err(error),
             // A tombstone has been buried since its slot was seen: whatever else goes is held by who walks.
-            Err(_) if !self.is_led_to(reader, slot, position)? => return Ok(None),
+            Err(_) if reader.engine.is_reclaimed(position)? => return Ok(None),
             Err(error) => return Err(error),
         };
         reader.engine.check_record(&record)?;
@@ -161,6 +147,7 @@ impl Walk {
     fn is_led_to(&self, reader: Reader<'_>, slot: u64, position: u64) -> Result<bool> {
         let page = (slot & ((1 << PAGE_BITS) - 1)) as usize;
         let end = self.pages.get(page + 1).copied().or(self.next);
+        let end = end.filter(|_| self.window.is_none());
         reader.engine.index.leads(self.pages[page], end, position)
     }
 }
