@@ -258,6 +258,17 @@ fn an_entry_deeper_than_the_directory_ends_an_iteration() {
     }
 }
 
+/// How an iteration may go: by the index, or soon by the log, all of it at once or in many parts.
+fn iterations() -> [Options; 3] {
+    [(1024, 128, 512 << 20), (1024, 8, 1 << 20), (1024, 8, 64 << 10)].map(
+        |(group, share, bytes)| {
+            let mut options = options();
+            options.rigged_iteration(group, share, bytes);
+            options
+        },
+    )
+}
+
 /// Many pages are looked through before the first key of them is told.
 #[test]
 fn an_iteration_tells_all_that_comes_before_a_damaged_page() {
@@ -275,12 +286,44 @@ fn an_iteration_tells_all_that_comes_before_a_damaged_page() {
             set_word(&mut files, "index", at, page | 63 << 32);
         }
     }
-    let store = options().open_read_only_sim(&SimDisk::holding(&files, life));
-    let snapshot = store.expect("a killed store").snapshot().expect("memory");
-    let items: Vec<_> = snapshot.iter().take(10_000).collect();
-    let (end, told) = items.split_last().expect("many");
-    assert!(end.is_err() && told.iter().all(Result::is_ok));
-    assert!((2000..3000).contains(&told.len()), "{} keys", told.len());
+    for options in iterations() {
+        let store = options.open_read_only_sim(&SimDisk::holding(&files, life));
+        let snapshot = store.expect("a killed store").snapshot().expect("memory");
+        let items: Vec<_> = snapshot.iter().take(10_000).collect();
+        let (end, told) = items.split_last().expect("many");
+        assert!(end.is_err());
+        let told = told.iter().filter(|item| item.is_ok()).count();
+        assert!((2000..3000).contains(&told), "{told} keys");
+    }
+}
+
+/// In whatever order keys are visited, those of a segment that is missing are told of, and all others as well.
+#[test]
+fn an_iteration_goes_on_past_a_missing_segment() {
+    let (disk, store) = filled(2);
+    put(&store, 700..3000).expect("space");
+    let (files, life) = (disk.files(), disk.page_cache());
+    drop(store);
+    let count = |files: &Files, options: &Options| {
+        let store = options.open_read_only_sim(&SimDisk::holding(files, life));
+        let snapshot = store.expect("a killed store").snapshot().expect("memory");
+        let items: Vec<_> = snapshot.iter().take(10_000).collect();
+        let told = items.iter().filter(|item| item.is_ok()).count();
+        (told, items.len() - told, items.last().is_some_and(Result::is_err))
+    };
+    for number in [0, 7] {
+        let mut less = files.clone();
+        less.remove(&format!("log/{number:010}")).expect("a segment");
+        let [by_index, by_log, by_parts] = iterations().map(|options| {
+            assert_eq!(count(&files, &options), (3000, 0, false));
+            count(&less, &options)
+        });
+        assert!((2900..3000).contains(&by_index.0), "segment {number}: {by_index:?}");
+        assert_eq!((by_log.0, by_parts.0), (by_index.0, by_index.0), "segment {number}");
+        assert!(by_log.1 > 0 && by_parts.1 > 0, "segment {number}: {by_log:?} {by_parts:?}");
+        // What is before all of the log is told of once, after all that is in it.
+        assert!(number > 0 || by_log.2, "{by_log:?}");
+    }
 }
 
 /// Puts the right checksum behind what was changed.

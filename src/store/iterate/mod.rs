@@ -9,6 +9,7 @@ use crate::format::page::position;
 use crate::log::Record;
 
 use super::Reader;
+#[cfg(any(test, feature = "sim"))]
 pub(crate) use refill::Sizes;
 use window::Window;
 
@@ -28,7 +29,7 @@ pub(crate) struct Walk {
     next: Option<u64>,
     /// The part of the log that is gone through, if what is left is visited in the log's order: all from hash prefix `pages[0]` on.
     window: Option<Window>,
-    /// Why some key could not be found in it.
+    /// Why some keys could not be found in it: told after those that were.
     trouble: Option<Error>,
     /// From this position on the log is to be read ahead.
     ahead: u64,
@@ -68,12 +69,10 @@ impl Walk {
             if let Some(record) = self.next_quickly(reader) {
                 return Some(Ok(record));
             }
-            if let Some(error) = self.trouble.take() {
-                return Some(Err(error));
-            }
             let Some(slot) = self.slots.get(self.done).copied() else {
                 if let Err(error) = self.refill(self.next?, reader) {
-                    self.next = None;
+                    // With a part of the log that is not all of it.
+                    self.next = self.next.filter(|_| self.window.is_some());
                     return Some(Err(error));
                 }
                 continue;

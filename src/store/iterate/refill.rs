@@ -46,7 +46,7 @@ impl Walk {
         let sizes = reader.engine.iteration();
         if self.window.is_none() && self.is_long(sizes, reader) {
             self.window = self.first_window(reader.engine, sizes)?;
-            self.scan(from, reader)?;
+            self.scan(from, reader);
         }
         match self.window {
             Some(_) => self.next_positions(from, reader)?,
@@ -118,27 +118,37 @@ impl Walk {
                 }
                 break;
             }
+            if let Some(error) = self.trouble.take() {
+                return Err(error);
+            }
             if !window.go_on() {
                 self.next = None;
                 break;
             }
-            self.scan(from, reader)?;
+            self.scan(from, reader);
         }
         Ok(())
     }
 
     /// Notes where in this part of the log the version is that each key from hash prefix `from` on has at the walk's position. That
     /// never changes, so each key is in one part, whoever writes meanwhile.
-    fn scan(&mut self, from: u64, reader: Reader<'_>) -> Result<()> {
-        let Some(window) = &mut self.window else { return Ok(()) };
+    fn scan(&mut self, from: u64, reader: Reader<'_>) {
+        let Some(window) = &mut self.window else { return };
         (self.pages, self.next) = (vec![from], Some(from));
-        let (mut next, mut page) = (Some(from), Vec::new());
+        let (mut next, mut page, mut least) = (Some(from), Vec::new(), u64::MAX);
         while let Some(from) = next {
             page.clear();
             let walked = reader.engine.index.walk(from, &mut page);
-            next = reader.engine.check_shared().and(walked)?;
+            next = match reader.engine.check_shared().and(walked) {
+                Ok(next) => next,
+                Err(error) => {
+                    self.trouble = Some(error);
+                    break;
+                }
+            };
             for found in page.iter().filter_map(|cur| position(*cur, self.at)) {
                 if found < self.at {
+                    least = least.min(found);
                     window.note(found);
                     continue;
                 }
@@ -149,7 +159,10 @@ impl Walk {
                 }
             }
         }
-        Ok(())
+        if window.begins_after(least) {
+            // No segment is there: who reads it is told why.
+            self.trouble = reader.record(least).err().or(self.trouble.take());
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use crate::format::position::ALIGN;
 /// Positions from one to another, `ALIGN` bytes apart.
 #[derive(Debug)]
 pub(super) struct Window {
+    /// Where the first one began.
+    first: u64,
     start: u64,
     /// The last word is for positions that are elsewhere, so that no branch has to tell them apart: nobody could foresee it.
     bits: Vec<u64>,
@@ -19,7 +21,7 @@ impl Window {
     /// One for `bytes` of the log from `start` on, into which nothing is noted yet.
     pub(super) fn new(start: u64, bytes: u64) -> Window {
         let words = usize::try_from(bytes / ALIGN / u64::from(u64::BITS)).expect("a few MiB");
-        Window { start, bits: vec![0; words + 1], done: 0, next: u64::MAX }
+        Window { first: start, start, bits: vec![0; words + 1], done: 0, next: u64::MAX }
     }
 
     /// The same for what comes next; false if there is nothing.
@@ -29,6 +31,11 @@ impl Window {
         self.bits.fill(0);
         (self.done, self.next) = (0, u64::MAX);
         more
+    }
+
+    /// The position is before the first window.
+    pub(super) fn begins_after(&self, position: u64) -> bool {
+        position < self.first
     }
 
     /// Notes a position, if it is in the window.
