@@ -116,7 +116,7 @@ impl Snapshot {
 
     /// All keys with their values, each once, in no order that means anything.
     ///
-    /// Visits every key of the store, of whichever table. Takes up to 4 MiB of memory, and of a few keys as much as they need.
+    /// Visits every key of the store, of whichever table. Takes up to 8 MiB of memory, and of a few keys as much as they need.
     pub fn iter(&self) -> Iter<'_> {
         Iter { snapshot: self, walk: Walk::new(self.table, self.at.at) }
     }

@@ -27,14 +27,14 @@ pub(crate) struct Sizes {
     /// Groups are for the first page or so of this many entries of the directory: by then to go through all slots takes no longer than
     /// the caller has been at it.
     pub(crate) share: usize,
-    /// Bytes of a part of the log: a bit for each position in it takes 4 MiB.
+    /// Bytes of a part of the log: a bit for each position in it takes 8 MiB.
     pub(crate) window: u64,
 }
 
 impl Sizes {
-    pub(crate) const WHOLE: Sizes = Sizes { group: 1024, share: 128, window: 512 << 20 };
+    pub(crate) const WHOLE: Sizes = Sizes { group: 1024, share: 128, window: 1 << 30 };
     /// With more parts than these it takes longer to go through the slots for each than it saves.
-    const WINDOWS: u64 = 4;
+    const WINDOWS: u64 = 3;
 }
 
 impl Walk {
