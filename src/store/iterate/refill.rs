@@ -24,8 +24,8 @@ pub(crate) struct Sizes {
     /// Pages of a group: first one, so that who wants a few keys does not wait, then twice as many each time, up to so many. Their slots
     /// take 2 MiB, and as much while they are put in order.
     pub(crate) group: usize,
-    /// Groups are for the first page or so of this many entries of the directory: by then to go through all slots takes no longer than
-    /// the caller has been at it.
+    /// Groups are for the first page or so of this many entries of the directory. Who has come so far is likely to want all, and to go
+    /// through all slots takes a fifth of the time that this takes.
     pub(crate) share: usize,
     /// Bytes of a part of the log: a bit for each position in it takes 8 MiB.
     pub(crate) window: u64,
