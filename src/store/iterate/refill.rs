@@ -97,13 +97,15 @@ impl Walk {
     fn first_window(&mut self, engine: &Engine, sizes: Sizes) -> Result<Option<Window>> {
         let segments = engine.log.numbers()?;
         let bytes = engine.superblock.segment_bytes;
-        let first = segments.first().map_or(0, |number| number.saturating_mul(bytes));
-        let span = bytes.saturating_mul(segments.len() as u64).min(self.at.saturating_sub(first));
-        if span.div_ceil(sizes.window) > Sizes::WINDOWS {
+        let starts = segments.iter().map(|number| number.saturating_mul(bytes));
+        let first = starts.clone().next().unwrap_or_default();
+        let span = self.at.saturating_sub(first).next_multiple_of(bytes);
+        let window = sizes.window.min(span.max(bytes));
+        if parts(starts.take_while(|start| *start < self.at), bytes, window) > Sizes::WINDOWS {
             return Ok(None);
         }
         (self.slots, self.room) = (Vec::with_capacity(POSITIONS), Vec::new());
-        Ok(Some(Window::new(first, sizes.window.min(span.next_multiple_of(bytes)))))
+        Ok(Some(Window::new(first, window)))
     }
 
     /// The next positions in this part of the log, or if none are left those in the next.
@@ -166,6 +168,20 @@ impl Walk {
     }
 }
 
+/// How many parts of `window` bytes, each of which begins where there is something, it takes for segments of `bytes` that start here:
+/// where compaction has removed others there is nothing in between.
+fn parts(starts: impl Iterator<Item = u64>, bytes: u64, window: u64) -> u64 {
+    let (mut parts, mut covered) = (0, 0);
+    for start in starts {
+        let from = start.max(covered);
+        let more = (start + bytes).saturating_sub(from).div_ceil(window);
+        if more > 0 {
+            (parts, covered) = (parts + more, from + more * window);
+        }
+    }
+    parts
+}
+
 impl Engine {
     #[cfg(not(any(test, feature = "sim")))]
     fn iteration(&self) -> Sizes {
@@ -175,5 +191,22 @@ impl Engine {
     #[cfg(any(test, feature = "sim"))]
     fn iteration(&self) -> Sizes {
         self.rigged_iteration
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_of_the_log_begin_new_parts() {
+        let count = |starts: &[u64], window| parts(starts.iter().copied(), 10, window);
+        assert_eq!(count(&[], 100), 0);
+        assert_eq!(count(&[0, 10, 20, 30], 100), 1);
+        assert_eq!(count(&[0, 10, 20, 30], 20), 2);
+        assert_eq!(count(&[0, 10, 20, 30], 15), 3);
+        assert_eq!(count(&[0, 10, 20, 30], 4), 10);
+        assert_eq!(count(&[0, 90, 100, 500], 100), 3);
+        assert_eq!(count(&[0, 1000, 2000], 100), 3);
     }
 }
