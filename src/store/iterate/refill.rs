@@ -99,13 +99,13 @@ impl Walk {
         let bytes = engine.superblock.segment_bytes;
         let starts = segments.iter().map(|number| number.saturating_mul(bytes));
         let first = starts.clone().next().unwrap_or_default();
-        let span = self.at.saturating_sub(first).next_multiple_of(bytes);
-        let window = sizes.window.min(span.max(bytes));
-        if parts(starts.take_while(|start| *start < self.at), bytes, window) > Sizes::WINDOWS {
+        let span = self.at.saturating_sub(first).min(sizes.window);
+        let ends = |start: u64| (start, start.saturating_add(bytes).min(self.at));
+        if parts(starts.map(ends), sizes.window) > Sizes::WINDOWS {
             return Ok(None);
         }
         (self.slots, self.room) = (Vec::with_capacity(POSITIONS), Vec::new());
-        Ok(Some(Window::new(first, window)))
+        Ok(Some(Window::new(first, span)))
     }
 
     /// The next positions in this part of the log, or if none are left those in the next.
@@ -168,15 +168,15 @@ impl Walk {
     }
 }
 
-/// How many parts of `window` bytes, each of which begins where there is something, it takes for segments of `bytes` that start here:
-/// where compaction has removed others there is nothing in between.
-fn parts(starts: impl Iterator<Item = u64>, bytes: u64, window: u64) -> u64 {
+/// How many parts of `window` bytes, each of which begins where there is something, it takes for segments from here to there: where
+/// compaction has removed others there is nothing in between.
+fn parts(segments: impl Iterator<Item = (u64, u64)>, window: u64) -> u64 {
     let (mut parts, mut covered) = (0, 0);
-    for start in starts {
+    for (start, end) in segments {
         let from = start.max(covered);
-        let more = (start + bytes).saturating_sub(from).div_ceil(window);
+        let more = end.saturating_sub(from).div_ceil(window);
         if more > 0 {
-            (parts, covered) = (parts + more, from + more * window);
+            (parts, covered) = (parts + more, from.saturating_add(more * window));
         }
     }
     parts
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn gaps_of_the_log_begin_new_parts() {
-        let count = |starts: &[u64], window| parts(starts.iter().copied(), 10, window);
+        let count = |starts: &[u64], window| parts(starts.iter().map(|it| (*it, it + 10)), window);
         assert_eq!(count(&[], 100), 0);
         assert_eq!(count(&[0, 10, 20, 30], 100), 1);
         assert_eq!(count(&[0, 10, 20, 30], 20), 2);
@@ -208,5 +208,6 @@ mod tests {
         assert_eq!(count(&[0, 10, 20, 30], 4), 10);
         assert_eq!(count(&[0, 90, 100, 500], 100), 3);
         assert_eq!(count(&[0, 1000, 2000], 100), 3);
+        assert_eq!(parts([(0, 10), (10, 15), (20, 15)].into_iter(), 100), 1);
     }
 }

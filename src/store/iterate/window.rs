@@ -18,9 +18,10 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// One for `bytes` of the log from `start` on, into which nothing is noted yet.
+    /// One for at least `bytes` of the log from `start` on, into which nothing is noted yet.
     pub(super) fn new(start: u64, bytes: u64) -> Window {
-        let words = usize::try_from(bytes / ALIGN / u64::from(u64::BITS)).expect("a few MiB");
+        let words = bytes.div_ceil(ALIGN * u64::from(u64::BITS));
+        let words = usize::try_from(words).expect("a few MiB");
         Window { first: start, start, bits: vec![0; words + 1], done: 0, next: u64::MAX }
     }
 
@@ -33,9 +34,9 @@ impl Window {
         more
     }
 
-    /// The position is before the first window.
+    /// This is the first window, and the position is before it.
     pub(super) fn begins_after(&self, position: u64) -> bool {
-        position < self.first
+        self.start == self.first && position < self.first
     }
 
     /// Notes a position, if it is in the window.
