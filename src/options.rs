@@ -5,8 +5,6 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::format::meta::{MAX_SEGMENT, MIN_SEGMENT};
 use crate::log::ReadAhead;
-#[cfg(any(test, feature = "sim"))]
-use crate::store::Sizes;
 use crate::sys::Wishes;
 
 /// What a commit waits for before it returns.
@@ -75,7 +73,7 @@ pub struct Options {
     #[cfg(any(test, feature = "sim"))]
     pub(crate) rigged_span: (u64, u64),
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) rigged_iteration: Sizes,
+    pub(crate) rigged_iteration: Option<(usize, usize, u64)>,
 }
 
 impl Default for Options {
@@ -109,7 +107,7 @@ impl Options {
             #[cfg(any(test, feature = "sim"))]
             rigged_span: (u64::MAX, u64::MAX),
             #[cfg(any(test, feature = "sim"))]
-            rigged_iteration: Sizes::WHOLE,
+            rigged_iteration: None,
         }
     }
 
@@ -301,7 +299,7 @@ impl Options {
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub fn rigged_iteration(&mut self, group: usize, share: usize, window: u64) -> &mut Options {
-        self.rigged_iteration = Sizes { group, share, window };
+        self.rigged_iteration = Some((group, share, window));
         self
     }
 

@@ -62,8 +62,6 @@ pub(crate) use create::{LOCK, holds_nothing_else};
 pub use cursors::CursorStats;
 pub(crate) use feed::Feed;
 pub use figures::Stats;
-#[cfg(any(test, feature = "sim"))]
-pub(crate) use iterate::Sizes;
 pub(crate) use iterate::Walk;
 pub use marks::Holder;
 pub use progress::Progress;
@@ -113,7 +111,7 @@ pub(crate) struct Engine {
     rigged_span: (u64, u64),
     /// What an iteration puts in order at once.
     #[cfg(any(test, feature = "sim"))]
-    rigged_iteration: iterate::Sizes,
+    rigged_iteration: Option<(usize, usize, u64)>,
     writer: Option<WriterHalf>,
     bell: wait::Shared,
     /// Held open for its shared lock: recovery after a power cut waits until nobody reads.

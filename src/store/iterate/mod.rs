@@ -9,8 +9,6 @@ use crate::format::page::position;
 use crate::log::Record;
 
 use super::Reader;
-#[cfg(any(test, feature = "sim"))]
-pub(crate) use refill::Sizes;
 use window::Window;
 
 /// Records that are fetched ahead.

@@ -20,19 +20,19 @@ const BYTES: u64 = 1 << 20;
 
 /// How much is put in order at once.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes {
+struct Sizes {
     /// Pages of a group: first one, so that who wants a few keys does not wait, then twice as many each time, up to so many. Their slots
     /// take 2 MiB, and as much while they are put in order.
-    pub(crate) group: usize,
+    group: usize,
     /// Groups are for the first page or so of this many entries of the directory. Who has come so far is likely to want all, and to go
     /// through all slots takes a fifth of the time that this takes.
-    pub(crate) share: usize,
+    share: usize,
     /// Bytes of a part of the log: a bit for each position in it takes 8 MiB.
-    pub(crate) window: u64,
+    window: u64,
 }
 
 impl Sizes {
-    pub(crate) const WHOLE: Sizes = Sizes { group: 1024, share: 128, window: 1 << 30 };
+    const WHOLE: Sizes = Sizes { group: 1024, share: 128, window: 1 << 30 };
     /// With more parts than these it takes longer to go through the slots for each than it saves.
     const WINDOWS: u64 = 3;
 }
@@ -190,7 +190,11 @@ impl Engine {
 
     #[cfg(any(test, feature = "sim"))]
     fn iteration(&self) -> Sizes {
-        self.rigged_iteration
+        self.rigged_iteration.map_or(Sizes::WHOLE, |(group, share, window)| Sizes {
+            group,
+            share,
+            window,
+        })
     }
 }
 
