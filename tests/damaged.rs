@@ -286,12 +286,13 @@ fn an_iteration_tells_all_that_comes_before_a_damaged_page() {
             set_word(&mut files, "index", at, page | 63 << 32);
         }
     }
-    for options in iterations() {
+    for (parts, options) in iterations().into_iter().enumerate() {
         let store = options.open_read_only_sim(&SimDisk::holding(&files, life));
         let snapshot = store.expect("a killed store").snapshot().expect("memory");
         let items: Vec<_> = snapshot.iter().take(10_000).collect();
         let (end, told) = items.split_last().expect("many");
-        assert!(end.is_err());
+        // Of many parts of the log each tells of the page.
+        assert!(end.is_err() && (parts == 2 || told.iter().all(Result::is_ok)));
         let told = told.iter().filter(|item| item.is_ok()).count();
         assert!((2000..3000).contains(&told), "{told} keys");
     }
