@@ -126,7 +126,7 @@ fn fields(files: &Files) -> Vec<Field> {
         add(name, &words(4096, 4096 + 32), None);
     }
     add("index", &[(8, 4), (16, 8)], Some((0, 60)));
-    let magic = |page: &usize| files["index"][4096 * page..].starts_with(b"mPag");
+    let magic = |page: &usize| files["index"][4096 * page..].starts_with(b"mBkt");
     let (pages, others): (Vec<usize>, Vec<usize>) =
         (1..files["index"].len() / 4096).partition(magic);
     for page in others {

@@ -314,7 +314,7 @@ impl Reader {
         loop {
             let memory = &self.index[size(page) * PAGE..][..PAGE];
             let header = |field| self.doc.number(memory, "Page header", field);
-            assert_eq!(self.doc.bytes(memory, "Page header", "magic"), b"mPag");
+            assert_eq!(self.doc.bytes(memory, "Page header", "magic"), b"mBkt");
             assert_eq!(header("number"), page);
             assert_eq!(header("depth"), part("depth"));
             assert_eq!(header("prefix"), prefix);
@@ -329,7 +329,7 @@ impl Reader {
 
     /// The position that a slot word holds, given the end of the log.
     fn position(&self, slot_word: u64, end: u64) -> Option<u64> {
-        let low = self.doc.bits(slot_word, "Slot word", "position");
+        let low = self.doc.bits(slot_word, "Word cur", "position");
         if low < 4 {
             return None;
         }
@@ -342,8 +342,9 @@ impl Reader {
         Some(u64::try_from((units + distance) * 16).expect("a position"))
     }
 
-    fn tag(&self, slot_word: u64) -> u64 {
-        self.doc.bits(slot_word, "Slot word", "tag")
+    /// The stored bits of a used slot.
+    fn stored(&self, cur: u64, prev: u64) -> u64 {
+        self.doc.bits(cur, "Word cur", "tag") | self.doc.bits(prev, "Word prev", "tag") << 20
     }
 
     /// The key's newest record by the index. `settle` turns the words of a slot into what recovery makes of them.
@@ -355,7 +356,7 @@ impl Reader {
         settle: impl Fn(u64, u64) -> u64,
     ) -> Option<Record> {
         let hash = self.hash(table, key);
-        let stored = hash >> 24;
+        let stored = hash >> 25;
         let depth = directory.len().ilog2();
         let prefix = |depth: u64| if depth == 0 { 0 } else { hash >> (64 - depth) };
         let entry = directory[size(prefix(depth.into()))];
@@ -363,6 +364,7 @@ impl Reader {
         let start = 1 + size((((stored % (1 << 20)) * 0x9_E375 % (1 << 20)) * 63) >> 20);
         for page in self.pages(entry, prefix(own_depth)) {
             let lines = (start..64).chain(1..start);
+            let mut overflow = false;
             for line in lines {
                 let mut empty = false;
                 for slot in 0..4 {
@@ -371,12 +373,16 @@ impl Reader {
                     let cur = self.doc.number(memory, "Slot", "cur");
                     let prev = self.doc.number(memory, "Slot", "prev");
                     empty |= cur == 0;
-                    if self.tag(cur) != stored % (1 << 20) || self.tag(prev) != stored >> 20 {
+                    if line == start && slot as u64 == stored % 4 {
+                        overflow = self.doc.bits(prev, "Word prev", "overflow") == 1;
+                    }
+                    if self.stored(cur, prev) != stored {
                         continue;
                     }
                     let Some(position) = self.position(settle(cur, prev), end) else { continue };
                     let record = self.record_at(position);
                     if record.table == table && record.key == key {
+                        assert!(line == start || overflow, "on a later line, without a bit");
                         return Some(record);
                     }
                 }
@@ -559,7 +565,7 @@ fn the_fields_of_each_table_follow_each_other() {
     let mut rows: Vec<_> = doc.fields.iter().collect();
     rows.sort_by_key(|((heading, _), (offset, _))| (heading.clone(), *offset));
     for ((heading, field), (first, second)) in rows {
-        let bits = ["Record flags", "Directory cell", "Directory entry", "Slot word"];
+        let bits = ["Record flags", "Directory cell", "Directory entry", "Word cur", "Word prev"];
         let end = if bits.contains(&heading.as_str()) { second + 1 } else { first + second };
         let before = ends.insert(heading, end).unwrap_or(0);
         assert!(*first >= before, "{heading}: {field} lies in the field before it");
@@ -577,7 +583,8 @@ fn the_fields_of_each_table_follow_each_other() {
         ("Directory entry", 64),
         ("Page header", 32),
         ("Slot", 16),
-        ("Slot word", 64),
+        ("Word cur", 64),
+        ("Word prev", 64),
         ("Checkpoint header", 128),
         ("Usage", 64),
         ("Cursors", 64),
@@ -585,7 +592,7 @@ fn the_fields_of_each_table_follow_each_other() {
     ] {
         assert_eq!(ends.get(heading), Some(&end), "{heading}");
     }
-    assert_eq!(ends.len(), 17, "all tables are known to this test");
+    assert_eq!(ends.len(), 18, "all tables are known to this test");
 }
 
 #[test]

@@ -61,6 +61,8 @@ super::named! {
         ApplySlot = "apply.slot",
         /// A slot's `prev` has the version that `cur` still has.
         SlotPrev = "apply.prev",
+        /// A key's overflow bit is set, and it has no slot.
+        SlotOverflow = "apply.overflow",
         /// A free slot that was planned has its `prev`, and no `cur`.
         SlotNew = "apply.new",
         /// A free slot that was searched for has its `prev`, and no `cur`.

@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How many hash bits a slot stores: pages split by these, without reading a key.
-pub(crate) const STORED_BITS: u32 = 40;
+pub(crate) const STORED_BITS: u32 = 39;
 
 /// Hashes keys with the seed of one store.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct Hasher {
     mask: u64,
 }
 
-/// The spread hash of one key in one table. Its highest bits choose the page, its highest 40 stand in the slot.
+/// The spread hash of one key in one table. Its highest bits choose the page, its highest 39 stand in the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hash(pub(crate) u64);
 
@@ -50,14 +50,14 @@ fn spread(hash: u64) -> Hash {
 }
 
 impl Hash {
-    /// The number that the first `bits` (0 to 40) bits form.
+    /// The number that the first `bits` (0 to 39) bits form.
     #[inline]
     pub(crate) fn prefix(self, bits: u32) -> u64 {
         // Two shifts, since a shift by 64 is not defined.
         (self.0 >> 1) >> (63 - bits)
     }
 
-    /// The 40 stored bits.
+    /// The 39 stored bits.
     #[inline]
     pub(crate) fn stored(self) -> u64 {
         self.0 >> (64 - STORED_BITS)
@@ -91,6 +91,6 @@ mod tests {
         assert_eq!(hash.prefix(0), 0);
         assert_eq!(hash.prefix(1), 1);
         assert_eq!(hash.prefix(4), 0b1011);
-        assert_eq!(hash.prefix(40), hash.stored());
+        assert_eq!(hash.prefix(STORED_BITS), hash.stored());
     }
 }

@@ -1,7 +1,8 @@
 //! A page of the index: one line of header and 63 lines of four slots; a slot is two words.
 //!
-//! `cur` holds the position of a key's newest version and the low 20 of the 40 stored hash bits, `prev` that of its newest
-//! version known durable when it was overwritten (the slot rule) and the high 20 bits.
+//! `cur` holds the position of a key's newest version and the low 20 of the 39 stored hash bits, `prev` that of its newest
+//! version known durable when it was overwritten (the slot rule) and the high 19 bits. The bit that `prev` has left is an
+//! *overflow bit*, which belongs to the line and not to the slot.
 
 use super::PAGE_BYTES;
 use super::hash::Hash;
@@ -23,12 +24,18 @@ pub(crate) const PREFIX_WORD: usize = 1;
 pub(crate) const SHAPE_WORD: usize = 2;
 pub(crate) const BIRTH_WORD: usize = 3;
 
-const MAGIC: u64 = 0x6761_506D; // "mPag"
+const MAGIC: u64 = 0x746B_426D; // "mBkt"
 const TAG_SHIFT: u32 = 44;
 const POSITION_MASK: u64 = (1 << TAG_SHIFT) - 1;
 const TAG_MASK: u64 = 0xF_FFFF;
 /// The positions below are in the header of a segment, where no record is.
 const FIRST_POSITION: u64 = super::segment::HEADER >> 4;
+/// The bit of `prev` in slot number n of a line that says that keys whose probe starts at this line, and whose stored bits end in n,
+/// may lie on a later one. Without it a lookup ends here, though the line is full.
+///
+/// Boost's `unordered_flat_map` (J. M. Lopez Munoz, 2022) has such bits for each group of its slots. Its probes set them on all groups
+/// that they pass. A page is so small that here the first line alone has them, which is right more often.
+pub(crate) const OVERFLOW: u64 = 1 << 63;
 /// The `cur` word of a slot that is neither empty nor a key's, and may become any key's.
 pub(crate) const DEAD: u64 = 1;
 
@@ -103,14 +110,14 @@ impl Tags {
     /// The slot's `prev` word carries this key's tag.
     #[inline]
     pub(crate) fn is_prev(self, word: u64) -> bool {
-        word ^ self.prev <= POSITION_MASK
+        (word ^ self.prev) & !OVERFLOW <= POSITION_MASK
     }
 }
 
-/// The 40 stored hash bits of a used slot.
+/// The 39 stored hash bits of a used slot.
 #[inline]
 pub(crate) fn stored(cur: u64, prev: u64) -> u64 {
-    cur >> TAG_SHIFT | prev >> TAG_SHIFT << 20
+    cur >> TAG_SHIFT | (prev & !OVERFLOW) >> TAG_SHIFT << 20
 }
 
 /// Bytes of the log of which a slot tells the positions apart.
@@ -123,6 +130,22 @@ pub(crate) const WINDOW: u64 = 1 << 48;
 pub(crate) fn start_line(stored: u64) -> usize {
     let mixed = (stored & TAG_MASK).wrapping_mul(0x9_E375) & TAG_MASK;
     ((mixed * LINES as u64) >> 20) as usize
+}
+
+/// Word offset in its line of the `prev` that has the overflow bit of a key.
+#[inline]
+pub(crate) fn overflow_word(stored: u64) -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "masked")]
+    let slot = stored as usize & (LINE_SLOTS - 1);
+    2 * slot + 1
+}
+
+/// Word offset in the page of the overflow bit that says that a key's slot is at `word`; None if that is on the line where the probe
+/// for it starts.
+#[inline]
+pub(crate) fn overflows(stored: u64, word: usize) -> Option<usize> {
+    let first = line_word(start_line(stored));
+    (first != word & !(2 * LINE_SLOTS - 1)).then(|| first + overflow_word(stored))
 }
 
 /// Word offset in the page of the first slot of a line.
@@ -166,11 +189,16 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_holds_all_forty_stored_bits() {
+    fn a_slot_holds_all_stored_bits_beside_an_overflow_bit() {
         let hash = Hash(0xFEDC_BA98_7654_3210);
         let tags = Tags::of(hash);
         assert_eq!(stored(tags.cur_word(64), tags.prev_word(0)), hash.stored());
         assert!(tags.is_cur(tags.cur_word(4096)) && tags.is_prev(tags.prev_word(4096)));
+        let overflown = tags.prev_word(4096) | OVERFLOW;
+        assert_ne!(overflown, tags.prev_word(4096));
+        assert_eq!(stored(tags.cur_word(64), overflown), hash.stored());
+        assert!(tags.is_prev(overflown));
+        assert_eq!(position(overflown, 4096), Some(4096));
         let other = Tags::of(Hash(hash.0 ^ 1 << 63));
         assert!(other.is_cur(tags.cur_word(64)) && !other.is_prev(tags.prev_word(64)));
     }
@@ -182,6 +210,20 @@ mod tests {
             seen[start_line(0xABCD_E000 + low)] += 1;
         }
         assert!(seen.iter().all(|count| (30..110).contains(count)), "{seen:?}");
+    }
+
+    #[test]
+    fn a_key_has_its_overflow_bit_on_the_line_where_its_probe_starts() {
+        for low in 0..4096 {
+            let stored = 0xABCD_E000 + low;
+            let line = start_line(stored);
+            for slot in 0..LINE_SLOTS {
+                assert_eq!(overflows(stored, line_word(line) + 2 * slot), None);
+            }
+            let next = line_word((line + 1) % LINES);
+            let bit = overflows(stored, next).expect("on another line");
+            assert_eq!(bit, line_word(line) + 2 * (low % 4) as usize + 1);
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering::Release;
 
 use crate::error::Result;
 use crate::faults::{Point, reach};
-use crate::format::page::{LINE_SLOTS, LINES, PageHeader, WORDS, line_word, start_line, stored};
+use crate::format::page::{
+    LINE_SLOTS, LINES, OVERFLOW, PageHeader, WORDS, line_word, overflows, start_line, stored,
+};
 
 use super::Index;
 use super::allocate::Allocator;
@@ -21,13 +23,17 @@ struct Image([u64; WORDS]);
 impl Image {
     /// Puts a slot where a probe for it looks; false if there is no room.
     fn insert(&mut self, (cur, prev): Slot) -> bool {
-        let mut line = start_line(stored(cur, prev));
+        let hash = stored(cur, prev);
+        let mut line = start_line(hash);
         for _ in 0..LINES {
             for slot in 0..LINE_SLOTS {
                 let at = line_word(line) + 2 * slot;
                 if self.0[at] == 0 {
                     self.0[at] = cur;
-                    self.0[at + 1] = prev;
+                    self.0[at + 1] |= prev;
+                    if let Some(bit) = overflows(hash, at) {
+                        self.0[bit] |= OVERFLOW;
+                    }
                     return true;
                 }
             }

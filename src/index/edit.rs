@@ -6,7 +6,9 @@ use crate::error::Result;
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::Entry;
 use crate::format::hash::Hash;
-use crate::format::page::{DEAD, LINE_SLOTS, LINES, Tags, line_word, position, start_line};
+use crate::format::page::{
+    DEAD, LINE_SLOTS, LINES, OVERFLOW, Tags, line_word, overflows, position, start_line,
+};
 use crate::sys::Word;
 use crate::sys::sync::AtomicU64;
 
@@ -29,8 +31,16 @@ pub(super) struct SlotWords<'a> {
     /// Where it leads to now. This, and not `cur`, is to be loaded: the mapping for stores may have forgotten the page, and would come
     /// upon it twice, to load and then to store.
     now: &'a Word,
+    before: &'a Word,
     pub(super) cur: &'a AtomicU64,
     prev: &'a AtomicU64,
+}
+
+impl SlotWords<'_> {
+    /// Stores `prev`, but for the overflow bit, which is not this slot's.
+    fn set_prev(&self, word: u64) {
+        self.prev.store(word | self.before.load(Relaxed) & OVERFLOW, Release);
+    }
 }
 
 /// The one writer's side of the index.
@@ -88,9 +98,24 @@ impl Editor {
         let found = index.chunks.find(place.page, 1)?.and_then(|(region, page)| {
             let at = page + size_of::<u64>() * place.word as usize;
             let [cur, prev] = region.words_to_store(at, 2)? else { return None };
-            Some(SlotWords { now: region.word(at)?, cur, prev })
+            let [now, before] = region.words(at, 2)? else { return None };
+            Some(SlotWords { now, before, cur, prev })
         });
         found.ok_or_else(|| index.bad_page(place.page))
+    }
+
+    /// Sets the overflow bit of a key whose slot is to be at `word`, if it needs one (invariant I24).
+    #[inline]
+    fn overflow(index: &Index, place: Place, hash: Hash) -> Result<()> {
+        if let Some(word) = overflows(hash.stored(), place.word as usize)
+            && !planted(Bug::SkipOverflow)
+        {
+            let slot = u32::try_from(word - 1).expect("a word of a page");
+            let slot = Self::slot(index, Place { word: slot, ..place })?;
+            slot.prev.store(slot.before.load(Relaxed) | OVERFLOW, Release);
+            reach(Point::SlotOverflow);
+        }
+        Ok(())
     }
 
     /// Finds the slot of a key: the first for whose position `is` gives something.
@@ -181,16 +206,16 @@ impl Editor {
     ) -> Result<()> {
         debug_assert!(!self.stale(index, hash, place));
         let tags = Tags::of(hash);
-        let SlotWords { now, cur, prev } = Self::slot(index, place)?;
+        let slot = Self::slot(index, place)?;
         // Both are released, not only `cur`: who still reads the page as what it was before must find out (I7).
-        if let Some(old) = position(now.load(Relaxed), version)
+        if let Some(old) = position(slot.now.load(Relaxed), version)
             && (old < durable || planted(Bug::PrevAlways))
             && !planted(Bug::PrevNever)
         {
-            prev.store(tags.prev_word(old), Release);
+            slot.set_prev(tags.prev_word(old));
             reach(Point::SlotPrev);
         }
-        cur.store(tags.cur_word(version), Release);
+        slot.cur.store(tags.cur_word(version), Release);
         Ok(())
     }
 
@@ -205,9 +230,9 @@ impl Editor {
     ) -> Result<()> {
         debug_assert!(!self.stale(index, hash, place));
         let tags = Tags::of(hash);
-        let SlotWords { cur, prev, .. } = Self::slot(index, place)?;
-        prev.store(tags.prev_word(0), Release);
-        cur.store(tags.cur_word(version), Release);
+        let slot = Self::slot(index, place)?;
+        slot.set_prev(tags.prev_word(0));
+        slot.cur.store(tags.cur_word(version), Release);
         Ok(())
     }
 
@@ -222,14 +247,15 @@ impl Editor {
         if self.stale(index, hash, place) {
             return Ok(false);
         }
-        let SlotWords { now, cur, prev } = Self::slot(index, place)?;
-        if now.load(Relaxed) != 0 {
+        let slot = Self::slot(index, place)?;
+        if slot.now.load(Relaxed) != 0 {
             return Ok(false);
         }
+        Self::overflow(index, place, hash)?;
         let tags = Tags::of(hash);
-        prev.store(tags.prev_word(0), Release);
+        slot.set_prev(tags.prev_word(0));
         reach(Point::SlotNew);
-        cur.store(tags.cur_word(version), Release);
+        slot.cur.store(tags.cur_word(version), Release);
         Ok(true)
     }
 
@@ -254,11 +280,14 @@ impl Editor {
                 self.puts_off(index, words).then(full).flatten()
             });
             if let Some(word) = vacant {
-                let words = index.page_to_store(entry.page())?;
+                let word = u32::try_from(word).expect("a word of a page");
+                let place = Place { page: entry.page(), word, entry, splits: self.splits };
+                Self::overflow(index, place, hash)?;
+                let slot = Self::slot(index, place)?;
                 let tags = Tags::of(hash);
-                words[word + 1].store(tags.prev_word(prev), Release);
+                slot.set_prev(tags.prev_word(prev));
                 reach(Point::SlotInserted);
-                words[word].store(tags.cur_word(version), Release);
+                slot.cur.store(tags.cur_word(version), Release);
                 return Ok(());
             }
             self.make_room(index, hash, entry)?;

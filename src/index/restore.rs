@@ -3,9 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::Result;
-use crate::faults::{Point, reach};
+use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::{Cell, Entry, MAX_DEPTH};
-use crate::format::page::{DEAD, LINE_SLOTS, LINES, line_word, position, start_line, stored};
+use crate::format::page::{
+    DEAD, LINE_SLOTS, LINES, OVERFLOW, line_word, overflows, position, start_line, stored,
+};
 use crate::sys::sync::AtomicU64;
 
 use super::allocate::Captured;
@@ -103,15 +105,22 @@ fn settle_page(words: &[AtomicU64], end: u64) -> bool {
     lost
 }
 
-/// Fills empty slots that come before some key's on its probe path: a power cut may keep the sector of a later line and lose
-/// that of an earlier one, and a probe ends at an empty slot.
+/// Fills empty slots that come before some key's on its probe path, and sets its overflow bit: a power cut may keep the sector of a
+/// later line and lose that of an earlier one, and a probe ends at an empty slot, or without that bit (invariant I24).
 fn fill_holes(words: &[AtomicU64]) {
     for at in all_slots() {
         let (cur, prev) = (words[at].load(Relaxed), words[at + 1].load(Relaxed));
         if cur <= DEAD {
             continue;
         }
-        let mut line = start_line(stored(cur, prev));
+        let hash = stored(cur, prev);
+        if let Some(bit) = overflows(hash, at) {
+            let before = words[bit].load(Relaxed);
+            if before & OVERFLOW == 0 && !planted(Bug::SettleOverflow) {
+                words[bit].store(before | OVERFLOW, Relaxed);
+            }
+        }
+        let mut line = start_line(hash);
         while line_word(line) + 2 * LINE_SLOTS <= at || line_word(line) > at {
             for slot in 0..LINE_SLOTS {
                 let word = &words[line_word(line) + 2 * slot];

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::directory::{Entry, MAX_DEPTH};
 use crate::format::hash::{Hash, STORED_BITS};
-use crate::format::page::{DEAD, line_word, stored};
+use crate::format::page::{DEAD, OVERFLOW, line_word, stored};
 use crate::sys::Word;
 
 use super::Index;
@@ -18,12 +18,12 @@ const SPARSE: u64 = 8;
 /// A directory this small may always double.
 const SMALL: u64 = 64;
 
-/// The slots of one page that are some key's.
+/// The slots of one page that are some key's, without overflow bits.
 pub(super) fn used(words: &[Word]) -> impl Iterator<Item = Slot> + '_ {
     let (slots, _) = words[line_word(0)..].as_chunks();
     slots
         .iter()
-        .map(|[cur, prev]| (cur.load(Acquire), prev.load(Relaxed)))
+        .map(|[cur, prev]| (cur.load(Acquire), prev.load(Relaxed) & !OVERFLOW))
         .filter(|(cur, _)| *cur > DEAD)
 }
 
@@ -178,7 +178,7 @@ impl Index {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
@@ -191,7 +191,7 @@ mod tests {
 
     const FULL: u64 = (LINES * LINE_SLOTS) as u64;
 
-    fn index() -> (Index, Editor) {
+    pub(in crate::index) fn index() -> (Index, Editor) {
         let disk = SimDisk::new(1).disk();
         disk.make_dir("").expect("a directory");
         let len = usize::try_from(BYTES).expect("three pages");

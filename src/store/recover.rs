@@ -159,13 +159,16 @@ impl Engine {
     ///
     /// Pages that only the older one names may have been written anew since.
     fn check_newest(&self, newest: &CheckpointHeader) -> Result<()> {
-        let said = self.cells.checkpoint();
-        for name in NAMES.iter().filter(|_| said > newest.counters.position) {
-            let held = checkpoint::held(&*self.disk, &self.superblock.id, name)?;
-            if let Held::Damaged(offset) = held {
-                let expected = format!("the checkpoint at position {said}");
-                return Err(Error::corrupt(self.file(name), offset, expected, "other bytes"));
-            }
+        let cell = self.cells.newest_checkpoint();
+        let said = cell.position();
+        for name in NAMES.into_iter().filter(|_| said > newest.counters.position) {
+            let (offset, found) = match checkpoint::held(&*self.disk, &self.superblock.id, name)? {
+                Held::Damaged(offset) => (offset, "other bytes"),
+                Held::Blank if cell.name() == Some(name) => (0, "zeros"),
+                _ => continue,
+            };
+            let expected = format!("the checkpoint at position {said}");
+            return Err(Error::corrupt(self.file(name), offset, expected, found));
         }
         let pages = self.index.bytes()? / PAGE;
         if u64::from(newest.watermark) > pages {

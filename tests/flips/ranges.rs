@@ -37,7 +37,9 @@ const PAGE: usize = 4096;
 /// The bits of a directory entry without its generation, and of the directory cell.
 const ENTRY: u64 = (1 << 39) - 1;
 const CELL: u64 = (1 << 38) - 1;
-const TAG: u64 = !((1 << 44) - 1);
+/// The bits of `prev`.
+const TAG: u64 = ((1 << 19) - 1) << 44;
+const OVERFLOW: u64 = 1 << 63;
 
 impl Ranges {
     pub(crate) fn of(sample: &Sample) -> Ranges {
@@ -163,7 +165,8 @@ impl Ranges {
             for slot in (at + 64..at + PAGE).step_by(16) {
                 if u64_at(index, slot) > 1 {
                     self.read("index", slot, 8);
-                    self.word("index", slot + 8, TAG);
+                    // Without an overflow bit a key on a later line is missed; with one too many it is looked for in vain.
+                    self.word("index", slot + 8, TAG | u64_at(index, slot + 8) & OVERFLOW);
                     self.hint("index", slot + 8, 8);
                 } else {
                     // Of an empty slot the lowest bit makes one that holds no key either.

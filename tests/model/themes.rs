@@ -249,6 +249,7 @@ fn kills() -> impl Strategy<Value = Op> {
         AppendMarked,
         ApplySlot,
         SlotPrev,
+        SlotOverflow,
         SlotNew,
         SlotInserted,
         PublishCounted,

@@ -1,11 +1,11 @@
 //! Index pages: each is what the directory says, and each of its slots leads to a record of that hash that the log holds.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::error::Result;
 use crate::format::hash::STORED_BITS;
-use crate::format::page::{DEAD, LINE, PageHeader, position, stored};
+use crate::format::page::{DEAD, LINE, OVERFLOW, PageHeader, overflows, position, stored};
 use crate::format::{PAGE, index};
 use crate::index::{Captured, Leaf, all_slots, header};
 use crate::log::Record;
@@ -144,9 +144,14 @@ impl Scope<'_> {
         self.check_header(visit, watermark, findings);
         let mut heads = 0;
         for word in all_slots() {
-            let slot = [visit.words[word].load(Relaxed), visit.words[word + 1].load(Relaxed)];
+            let slot = [visit.words[word].load(Acquire), visit.words[word + 1].load(Relaxed)];
             if slot[0] == 0 || slot[0] == DEAD {
                 continue;
+            }
+            let bit = overflows(stored(slot[0], slot[1]), word);
+            if let Some(bit) = bit.filter(|bit| visit.words[*bit].load(Relaxed) & OVERFLOW == 0) {
+                let expected = "an overflow bit, for a key on a later line";
+                findings.add(self.engine.file(index::NAME), visit.offset(bit), expected, "none");
             }
             match self.check_slot(visit, slot) {
                 Ok(committed) => heads += u64::from(committed && !visit.kept),
