@@ -108,11 +108,14 @@ impl Chunks {
     /// The words of one page, to be stored to, if it is mapped; None sends the caller the long way.
     #[inline]
     pub(crate) fn mapped_to_store(&self, page: u32) -> Option<&[AtomicU64]> {
-        if page >= self.backed.load(Acquire) {
-            return None;
-        }
-        let (region, offset) = self.find_mapped(page)?;
+        let (region, offset) = self.found(page)?;
         region.words_to_store(offset, WORDS)
+    }
+
+    /// What [`find`](Self::find) gives for one page, if it is mapped; None sends the caller the long way.
+    #[inline]
+    pub(crate) fn found(&self, page: u32) -> Option<(&Region, usize)> {
+        if page < self.backed.load(Acquire) { self.find_mapped(page) } else { None }
     }
 
     /// What `run` gives, to be stored to.

@@ -93,26 +93,35 @@ impl Editor {
     }
 
     /// The slot that `place` is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot(index: &Index, place: Place) -> Result<SlotWords<'_>> {
-        let found = index.chunks.find(place.page, 1)?.and_then(|(region, page)| {
+        let page = match index.chunks.found(place.page) {
+            Some(page) => Some(page),
+            None => index.chunks.find(place.page, 1)?,
+        };
+        let slot = page.and_then(|(region, page)| {
             let at = page + size_of::<u64>() * place.word as usize;
             let [cur, prev] = region.words_to_store(at, 2)? else { return None };
             let [now, before] = region.words(at, 2)? else { return None };
             Some(SlotWords { now, before, cur, prev })
         });
-        found.ok_or_else(|| index.bad_page(place.page))
+        slot.ok_or_else(|| index.bad_page(place.page))
     }
 
     /// Sets the overflow bit of a key whose slot is to be at `word`, if it needs one (invariant I24).
     #[inline]
     fn overflow(index: &Index, place: Place, hash: Hash) -> Result<()> {
-        if let Some(word) = overflows(hash.stored(), place.word as usize)
-            && !planted(Bug::SkipOverflow)
-        {
-            let slot = u32::try_from(word - 1).expect("a word of a page");
-            let slot = Self::slot(index, Place { word: slot, ..place })?;
-            slot.prev.store(slot.before.load(Relaxed) | OVERFLOW, Release);
+        match overflows(hash.stored(), place.word as usize) {
+            Some(bit) => Self::set_overflow(index, place.page, bit),
+            None => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn set_overflow(index: &Index, page: u32, word: usize) -> Result<()> {
+        let before = index.page(page)?[word].load(Relaxed);
+        if before & OVERFLOW == 0 && !planted(Bug::SkipOverflow) {
+            index.page_to_store(page)?[word].store(before | OVERFLOW, Release);
             reach(Point::SlotOverflow);
         }
         Ok(())

@@ -189,23 +189,28 @@ impl Region {
     /// As [`Region::write`].
     #[inline]
     pub(crate) fn fill<R>(&self, offset: usize, len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
-        if self.page_by_page && offset / PAGE != (offset + len) / PAGE {
-            return self.fill_by_page(offset, len, f);
-        }
         let at = self.unpublished(offset, len);
-        // SAFETY: `unpublished` checked the range and that it may be written; nobody else reaches it before it is
-        // published, which the one writer does after this call (U2), and it stays mapped meanwhile (U1).
-        f(unsafe { NonNull::slice_from_raw_parts(at, len).as_mut() })
+        let by_page = self.page_by_page && offset / PAGE != (offset + len) / PAGE;
+        let mut staged = if by_page { vec![0; len] } else { Vec::new() };
+        // One call, so that it is made part of this.
+        let result = f(if by_page {
+            &mut staged
+        } else {
+            // SAFETY: `unpublished` checked the range and that it may be written; nobody else reaches it before it is
+            // published, which the one writer does after this call (U2), and it stays mapped meanwhile (U1).
+            unsafe { NonNull::slice_from_raw_parts(at, len).as_mut() }
+        });
+        if by_page {
+            self.write_by_page(offset, &staged);
+        }
+        result
     }
 
     #[cold]
-    fn fill_by_page<R>(&self, offset: usize, len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
-        let mut staged = vec![0; len];
-        let result = f(&mut staged);
-        for (page, len) in pages(offset, len) {
-            self.write(page, &staged[page - offset..][..len]);
+    fn write_by_page(&self, offset: usize, bytes: &[u8]) {
+        for (page, len) in pages(offset, bytes.len()) {
+            self.write(page, &bytes[page - offset..][..len]);
         }
-        result
     }
 
     #[inline]

@@ -35,7 +35,7 @@ pub(crate) const PROCESSOR: Table = Table {
     may_be_less: false,
     rows: &[
         ("get", &[350.0, 2.65]),
-        ("get, absent", &[318.0, 1.05]),
+        ("get, absent", &[251.0, 0.84]),
         ("contains", &[318.0, 2.5]),
         ("get in a snapshot", &[303.0, 2.55]),
         ("get, read-only", &[350.0, 2.65]),
@@ -44,7 +44,7 @@ pub(crate) const PROCESSOR: Table = Table {
         ("put, overwriting", &[2125.0, 6.4]),
         ("put, new key", &[2500.0, 6.75]),
         ("overwrite, batches of 1,000", &[1500.0, 6.65]),
-        ("new keys, batches of 1,000", &[1850.0, 7.45]),
+        ("new keys, batches of 1,000", &[1850.0, 7.85]),
         ("delete", &[2085.0, 4.4]),
         ("durable put", &[3470.0, 3.75]),
         ("put, shared writer", &[2320.0, 4.35]),
