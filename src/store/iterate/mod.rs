@@ -27,6 +27,8 @@ pub(crate) struct Walk {
     next: Option<u64>,
     /// The part of the log that is gone through, if what is left is visited in the log's order: all from hash prefix `pages[0]` on.
     window: Option<Window>,
+    /// The log has too many parts for that.
+    scattered: bool,
     /// Why some keys could not be found in it: told after those that were.
     trouble: Option<Error>,
     /// From this position on the log is to be read ahead.
@@ -51,6 +53,7 @@ impl Walk {
             at,
             next: Some(0),
             window: None,
+            scattered: false,
             trouble: None,
             ahead: 0,
             pages: Vec::new(),

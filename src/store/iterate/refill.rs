@@ -44,8 +44,9 @@ impl Walk {
         self.slots.clear();
         self.done = 0;
         let sizes = reader.engine.iteration();
-        if self.window.is_none() && self.is_long(sizes, reader) {
+        if self.window.is_none() && !self.scattered && self.is_long(sizes, reader) {
             self.window = self.first_window(reader.engine, sizes)?;
+            self.scattered = self.window.is_none();
             self.scan(from, reader);
         }
         match self.window {
