@@ -160,7 +160,7 @@ impl Reader {
             let sum = crc32(&memory[..doc.at(heading, "crc").0]);
             assert_eq!(doc.number(memory, heading, "crc"), u64::from(sum));
         };
-        checked(&index, "Index header", b"mapstIDX");
+        checked(&index, "Index header", b"mapstBKT");
 
         let mut segments = BTreeMap::new();
         for entry in fs::read_dir(path.join("log")).expect("the log") {

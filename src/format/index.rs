@@ -7,7 +7,7 @@ use super::{StoreId, VERSION, set, u32_at};
 pub(crate) const HEADER: usize = 64;
 /// The file's name.
 pub(crate) const NAME: &str = "index";
-const MAGIC: [u8; 8] = *b"mapstIDX";
+const MAGIC: [u8; 8] = *b"mapstBKT";
 
 /// The header of the index of one store.
 pub(crate) fn encode(id: &StoreId) -> [u8; HEADER] {

@@ -133,9 +133,9 @@ impl Index {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::split::tests::index;
     use super::*;
     use crate::format::hash::Hasher;
+    use crate::index::split::tests::index;
 
     const KEYS: u64 = 50_000;
 
