@@ -138,6 +138,7 @@ impl Engine {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::format::PAGE;
     use crate::options::Options;
     use crate::store::{DEFAULT_TABLE, Op};
     use crate::sys::sim::SimDisk;
@@ -162,5 +163,44 @@ mod tests {
             background.stop();
             assert_eq!(engine.cells.sequence() - before, made, "{interval}");
         }
+    }
+
+    /// Puts so many keys more, a thousand at a time.
+    fn load(engine: &Engine, keys: std::ops::Range<u64>) {
+        let keys: Vec<[u8; 8]> = keys.map(|i| (i << 8 | 1).to_le_bytes()).collect();
+        for keys in keys.chunks(1000) {
+            let put = |key| Op { table: DEFAULT_TABLE, key, value: Some(&[]) };
+            let ops: Vec<Op<'_>> = keys.iter().map(|key| put(&key[..])).collect();
+            engine.turn().and_then(|turn| turn.commit(&ops, None)).expect("space");
+        }
+    }
+
+    /// The index may take some garbage on top of what the keys need. Before it takes more, batches wait for the checkpoint that gives
+    /// garbage back, and only until that is there.
+    #[test]
+    fn a_load_that_is_too_fast_for_checkpoints_waits_for_them() {
+        const FIRST: u64 = 110_000;
+        let engine = Engine::open(SimDisk::new(1).disk(), &Options::new()).expect("an open store");
+        let half = engine.writer().expect("a writer");
+        // Nobody is there who makes what is asked for.
+        half.background.mail().running = true;
+        let waits = || engine.outruns_checkpoints(half, &half.lock());
+        load(&engine, 0..FIRST);
+        engine.checkpoint().expect("space");
+        assert!(!waits(), "each split leaves garbage from now on");
+        let mut keys = FIRST;
+        let took = loop {
+            let (before, begun) = (waits(), Instant::now());
+            load(&engine, keys..keys + 1000);
+            keys += 1000;
+            if before && waits() {
+                break begun.elapsed();
+            }
+            let pages = u64::from(engine.cells.watermark());
+            assert!(pages * PAGE < 28 * keys, "{pages} pages with {keys} keys");
+        };
+        assert!(took >= Duration::from_millis(1), "{took:?}");
+        engine.checkpoint().expect("space");
+        assert!(!waits());
     }
 }
