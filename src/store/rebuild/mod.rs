@@ -105,6 +105,8 @@ impl<'a> Ground<'a> {
         clean::store(region, &[0; Clean::BYTES]);
         self.cells.set_failed();
         self.cells.set_life(0);
+        // What it names is wiped, and the new one may be at a position before it.
+        self.cells.set_checkpoint(Newest::default());
         region.sync(0, region.len()).map_err(failed("sync", META))?;
         reach(Point::RebuildDoubted);
         // They name pages of the old index.
