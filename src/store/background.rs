@@ -178,6 +178,7 @@ mod tests {
     /// The index may take some garbage on top of what the keys need. Before it takes more, batches wait for the checkpoint that gives
     /// garbage back, and only until that is there.
     #[test]
+    #[cfg_attr(miri, ignore = "the index has to be of some size")]
     fn a_load_that_is_too_fast_for_checkpoints_waits_for_them() {
         const FIRST: u64 = 110_000;
         let engine = Engine::open(SimDisk::new(1).disk(), &Options::new()).expect("an open store");
