@@ -67,12 +67,12 @@ super::named! {
         KeepCleanRecord = "keep-clean-record",
         /// Slots that lead past the end of the surviving log are left as they are (invariant I13).
         SkipSettle = "skip-settle",
+        /// They are corrected in the page cache alone (invariant I13).
+        SettleUnsynced = "settle-unsynced",
         /// A key that lies on a later line than its first has no overflow bit (invariant I24).
         SkipOverflow = "skip-overflow",
         /// A power cut may take overflow bits back (invariant I24).
         SettleOverflow = "settle-overflow",
-        /// They are corrected in the page cache alone (invariant I13).
-        SettleUnsynced = "settle-unsynced",
         /// A table gets the number of one that was dropped (invariant I14).
         ReuseTableNumber = "reuse-table-number",
         /// A split that a killed writer announced is not finished.

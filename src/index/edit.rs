@@ -31,6 +31,7 @@ pub(super) struct SlotWords<'a> {
     /// Where it leads to now. This, and not `cur`, is to be loaded: the mapping for stores may have forgotten the page, and would come
     /// upon it twice, to load and then to store.
     now: &'a Word,
+    /// What `prev` holds now, loaded like that as well.
     before: &'a Word,
     pub(super) cur: &'a AtomicU64,
     prev: &'a AtomicU64,
@@ -108,7 +109,7 @@ impl Editor {
         slot.ok_or_else(|| index.bad_page(place.page))
     }
 
-    /// Sets the overflow bit of a key whose slot is to be at `word`, if it needs one (invariant I24).
+    /// Sets the overflow bit of a key whose slot is to be at `place`, if it needs one (invariant I24).
     #[inline]
     fn overflow(index: &Index, place: Place, hash: Hash) -> Result<()> {
         match overflows(hash.stored(), place.word as usize) {
