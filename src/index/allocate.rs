@@ -3,6 +3,8 @@
 //! Free pages are not stored anywhere: they are those before the watermark that neither the newest checkpoint nor the live
 //! directory leads to, and are worked out when a checkpoint has become durable.
 
+use std::cell::Cell;
+
 use crate::chunks::Chunks;
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
@@ -23,6 +25,19 @@ pub(super) struct Allocator {
     pub(super) live: u64,
     /// While a checkpoint has been captured and is not durable yet: the free pages that were taken since.
     taken: Option<Vec<u32>>,
+    /// For what room was asked last, and where it ends. Up to there pages stay mapped, though their blocks may be given back.
+    asked: Cell<Option<(Asked, u32)>>,
+}
+
+/// What decides how much room a commit needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked {
+    /// Where the pages that splits may take end.
+    end: u32,
+    splits: u32,
+    live: u64,
+    /// Of the directory.
+    depth: u32,
 }
 
 /// The directory as it was at a checkpoint's position, and what else is needed to write and to use it.
@@ -139,17 +154,24 @@ impl Index {
         let splits = u32::try_from(new_keys / 64).unwrap_or(u32::MAX / 4).saturating_add(8);
         let have = u32::try_from(allocator.free.len()).unwrap_or(u32::MAX);
         let need = splits.saturating_mul(2).saturating_sub(have);
-        let end = self.cells.watermark().checked_add(need);
-        let end = end.and_then(|end| self.end_of_directories(end, allocator.live, splits));
-        let end = end.ok_or_else(|| self.full())?;
+        let end = self.cells.watermark().checked_add(need).ok_or_else(|| self.full())?;
+        let asked =
+            Asked { end, splits, live: allocator.live, depth: self.cells.directory().depth() };
+        // Nearly always the answer is that of the commit before.
+        if let Some((_, end)) = allocator.asked.get().filter(|(before, _)| *before == asked) {
+            return self.chunks.grow(end);
+        }
+        let end = Self::end_of_directories(&asked).ok_or_else(|| self.full())?;
         self.chunks.grow(end)?;
-        self.chunks.map_to(end)
+        self.chunks.map_to(end)?;
+        allocator.asked.set(Some((asked, end)));
+        Ok(())
     }
 
-    /// Where the pages end that larger directories may take from `end` on when up to `splits` pages split: they double as often as
-    /// the number of pages, and once more. A directory is a run of pages within a chunk, whatever is free elsewhere.
-    fn end_of_directories(&self, end: u32, live: u64, splits: u32) -> Option<u32> {
-        let depth = self.cells.directory().depth();
+    /// Where the pages end that larger directories may take when up to so many pages split: they double as often as the number of
+    /// pages, and once more. A directory is a run of pages within a chunk, whatever is free elsewhere.
+    fn end_of_directories(asked: &Asked) -> Option<u32> {
+        let Asked { end, splits, live, depth } = *asked;
         let doublings = 1 + (u64::from(splits) / live.max(1) + 1).ilog2();
         let last = (depth + doublings).min(MAX_DEPTH);
         (depth + 1..=last)

@@ -54,12 +54,21 @@ pub(crate) struct Editor {
     pub(super) patient: Option<u64>,
     /// Splits that the last checkpoint came too late for.
     pub(super) late: u64,
+    /// How many pages were live when somebody last asked whether that has changed.
+    counted: u64,
 }
 
 impl Editor {
     /// `live` is the number of pages that the directory leads to.
     pub(crate) fn new(live: u64) -> Editor {
-        Editor { allocator: Allocator::new(live), splits: 0, patient: None, late: 0 }
+        Editor { allocator: Allocator::new(live), splits: 0, patient: None, late: 0, counted: live }
+    }
+
+    /// Pages have split, or become one, since this was last asked.
+    #[inline]
+    pub(crate) fn has_changed(&mut self) -> bool {
+        let live = self.live();
+        std::mem::replace(&mut self.counted, live) != live
     }
 
     /// Pages that the directory leads to.

@@ -147,6 +147,14 @@ impl Index {
         self.chunks.prefetch(probe.entry.page(), offset, 2 * LINE);
     }
 
+    /// The same for who is going to change a slot there: it is reached by another mapping then, whose page tables wait as well.
+    #[inline]
+    pub(crate) fn prefetch_page_to_store(&self, probe: &Probe) {
+        self.prefetch_page(probe);
+        let offset = (start_line(probe.hash.stored()) + 1) * LINE;
+        self.chunks.prefetch_to_store(probe.entry.page(), offset);
+    }
+
     #[inline]
     pub(super) fn entry_word(&self, probe: &Probe) -> Option<&Word> {
         // A depth that is too large leads out of the region, and to None.

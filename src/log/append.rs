@@ -85,7 +85,7 @@ impl Log {
     }
 }
 
-impl View<'_> {
+impl<'p> View<'p> {
     /// Up to where the log can go on from `tail` without more ado; None if something is to be done first. It is durable up to
     /// `durable`.
     #[inline]
@@ -125,46 +125,63 @@ impl View<'_> {
     ///
     /// The range was reserved, lies after everything published, and this is the only writer.
     #[inline]
-    pub(crate) fn write<R>(
+    pub(crate) fn write(
         self,
         position: u64,
         header: Header,
         key: &[u8],
-        fill: impl FnOnce(&mut [u8]) -> R,
-    ) -> Result<R> {
-        self.write_version(position, header, position, key, fill)
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<()> {
+        self.write_settled(position, header, key, fill, || Ok(header))
     }
 
-    /// The same for a copy of a record that became visible at `version`.
+    /// The same where the header is a guess, which may be wrong about the version before this one: `settle` says what is right, once
+    /// all else has been done. Nothing is a record before that.
     #[inline]
-    pub(crate) fn write_version<R>(
+    pub(crate) fn write_settled(
+        self,
+        position: u64,
+        guess: Header,
+        key: &[u8],
+        fill: impl FnOnce(&mut [u8]),
+        settle: impl FnOnce() -> Result<Header>,
+    ) -> Result<()> {
+        let segment = self.segment_at(position)?;
+        let form = Form { position, version: position, salt: segment.salt() };
+        let lay = |bytes: &mut [u8]| form.lay(guess, bytes, key, fill, settle);
+        segment.region().fill(segment.offset(position), len(&guess), lay)
+    }
+
+    /// Writes a copy of a record that became visible at `version`.
+    pub(crate) fn write_version(
         self,
         position: u64,
         header: Header,
         version: u64,
         key: &[u8],
-        fill: impl FnOnce(&mut [u8]) -> R,
-    ) -> Result<R> {
-        let segment = self.segment_at(position)?;
-        let form = Form { header, position, version, salt: segment.salt() };
-        let (at, len) = (segment.offset(position), form.len());
-        Ok(segment.region().fill(at, len, |bytes| form.lay(bytes, key, fill)))
-    }
-
-    /// The same as [`View::write`] for a record that is synced next, by way of `staged`.
-    pub(crate) fn write_by_file(
-        self,
-        position: u64,
-        header: Header,
-        key: &[u8],
-        staged: &mut Vec<u8>,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<()> {
         let segment = self.segment_at(position)?;
-        let form = Form { header, position, version: position, salt: segment.salt() };
+        let form = Form { position, version, salt: segment.salt() };
+        let lay = |bytes: &mut [u8]| form.lay(header, bytes, key, fill, || Ok(header));
+        segment.region().fill(segment.offset(position), len(&header), lay)
+    }
+
+    /// The same as [`View::write_settled`] for a record that is synced next, by way of `staged`.
+    pub(crate) fn write_by_file(
+        self,
+        position: u64,
+        guess: Header,
+        key: &[u8],
+        staged: &mut Vec<u8>,
+        fill: impl FnOnce(&mut [u8]),
+        settle: impl FnOnce() -> Result<Header>,
+    ) -> Result<()> {
+        let segment = self.segment_at(position)?;
+        let form = Form { position, version: position, salt: segment.salt() };
         staged.clear();
-        staged.resize(form.len(), 0);
-        form.lay(staged, key, fill);
+        staged.resize(len(&guess), 0);
+        form.lay(guess, staged, key, fill, settle)?;
         segment.overwrite(segment.offset(position), staged);
         Ok(())
     }
@@ -195,43 +212,71 @@ impl View<'_> {
     }
 }
 
-/// What makes a record, but for its key and value.
+/// What makes a record, but for its header, key and value.
+#[derive(Clone, Copy)]
 struct Form {
-    /// All of it but the checksum.
-    header: Header,
     position: u64,
     version: u64,
     salt: Salt,
 }
 
 impl Form {
-    /// How many bytes are written.
+    /// Writes the record into its bytes, the checksum last. The header is a guess until `settle` says what it is.
     #[inline]
-    fn len(&self) -> usize {
-        usize::try_from(self.header.value_end()).expect("reserved")
-    }
-
-    /// Writes the record into its bytes.
-    #[inline]
-    fn lay<R>(mut self, bytes: &mut [u8], key: &[u8], fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        let key_at = usize::try_from(self.header.key_offset()).expect("a header's size");
-        let value_at = usize::try_from(self.header.value_offset()).expect("reserved");
-        for (to, word) in bytes.chunks_exact_mut(8).zip(self.header.encode()) {
-            to.copy_from_slice(&word.to_le_bytes());
-        }
-        if self.header.relocated {
+    fn lay(
+        self,
+        guess: Header,
+        bytes: &mut [u8],
+        key: &[u8],
+        fill: impl FnOnce(&mut [u8]),
+        settle: impl FnOnce() -> Result<Header>,
+    ) -> Result<()> {
+        let key_at = usize::try_from(guess.key_offset()).expect("a header's size");
+        let value_at = usize::try_from(guess.value_offset()).expect("reserved");
+        lay_header(guess, bytes);
+        if guess.relocated {
             bytes[key_at - VERSION_LEN..key_at].copy_from_slice(&self.version.to_le_bytes());
         }
         bytes[key_at..key_at + key.len()].copy_from_slice(key);
         reach(Point::RecordKeyed);
-        let result = fill(&mut bytes[value_at..]);
+        fill(&mut bytes[value_at..]);
         reach(Point::RecordFilled);
+        let mut crc = self.checksum(bytes);
+        let header = settle()?;
+        if header != guess {
+            crc = self.lay_again(header, bytes);
+        }
+        bytes[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+        Ok(())
+    }
+
+    /// Replaces a header that was wrong, and returns the checksum.
+    #[cold]
+    fn lay_again(self, header: Header, bytes: &mut [u8]) -> u32 {
+        lay_header(header, bytes);
+        self.checksum(bytes)
+    }
+
+    #[inline]
+    fn checksum(self, bytes: &[u8]) -> u32 {
         let mut crc = self.salt.start(self.position);
         crc.update(&bytes[CRC_BYTES..]);
-        self.header.crc = crc.finalize();
-        bytes[..CRC_BYTES].copy_from_slice(&self.header.crc.to_le_bytes());
-        result
+        crc.finalize()
     }
+}
+
+/// Writes a header without the checksum.
+#[inline]
+fn lay_header(header: Header, bytes: &mut [u8]) {
+    for (to, word) in bytes.chunks_exact_mut(8).zip(header.encode()) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+/// How many bytes of a record are written.
+#[inline]
+fn len(header: &Header) -> usize {
+    usize::try_from(header.value_end()).expect("reserved")
 }
 
 impl Draft<'_> {

@@ -1,5 +1,7 @@
 //! The write path: plan, reserve, write the records and their commit mark, apply to the index, publish.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
 use crate::format::meta::Counters;
@@ -19,14 +21,10 @@ const SOON: usize = 8;
 impl Engine {
     /// Commits `ops` as one batch and returns the position at which they are visible.
     pub(crate) fn commit(&self, ops: &[Op<'_>], durability: Option<Durability>) -> Result<u64> {
-        self.turn()?.commit(ops, durability)
-    }
-
-    /// Deletes one key; false if it had no value.
-    pub(crate) fn delete(&self, table: u32, key: &[u8]) -> Result<bool> {
-        let turn = self.turn()?;
-        let before = turn.position();
-        Ok(turn.commit(&[Op { table, key, value: None }], None)? != before)
+        match ops {
+            [op] => self.commit_alone(*op, durability),
+            ops => self.turn()?.commit(ops, durability),
+        }
     }
 
     /// Waits for durability if asked to, and has a checkpoint made if one is due.
@@ -77,11 +75,7 @@ impl Engine {
     ) -> Result<u64> {
         let half = self.writer()?;
         let committed = match ops {
-            [op] => {
-                let value = op.value.unwrap_or_default();
-                let copy = |to: &mut [u8]| to.copy_from_slice(value);
-                self.commit_single(half, writer, op, value.len(), durable, copy)
-            }
+            [op] => self.commit_one(half, writer, op, durable),
             ops => self.commit_batch(half, writer, ops),
         };
         self.or_lost(half, committed)
@@ -104,7 +98,7 @@ impl Engine {
         };
         let deletes = ops.iter().all(|op| op.value.is_none());
         self.check_span(half, writer.tail.position, deletes)?;
-        self.ensure_pages(&mut writer.editor, new_keys)?;
+        self.ensure_pages(&writer.editor, new_keys)?;
         reach(Point::AppendPlanned);
         let mut plans = std::mem::take(&mut writer.plans.plans);
         let result = reader.append(half, writer, &mut plans, ops, last);
@@ -222,7 +216,7 @@ impl Engine {
 
     /// Reserves index pages for so many new keys.
     #[inline]
-    pub(super) fn ensure_pages(&self, editor: &mut Editor, keys: usize) -> Result<()> {
+    pub(super) fn ensure_pages(&self, editor: &Editor, keys: usize) -> Result<()> {
         self.with_space(|| editor.ensure(&self.index, keys))
     }
 
@@ -276,6 +270,7 @@ impl Engine {
         writer.unfinished = false;
         self.cells.publish(&counters);
         if let Some(half) = &self.writer {
+            half.begun.store(true, Relaxed);
             half.bell.ring();
         }
     }

@@ -131,6 +131,8 @@ struct WriterHalf {
     durable_sequence: AtomicU64,
     /// The index has changed in ways that no commit tells, so that a checkpoint is not for nothing.
     touched: AtomicBool,
+    /// This handle has committed something, and has looked at the files before that.
+    begun: AtomicBool,
     compactor: Mutex<compact::Compactor>,
     /// This handle unlinks a segment, and that may not be durable yet.
     unlinking: AtomicBool,
@@ -207,7 +209,8 @@ impl Engine {
     /// The writing half, if this handle, in this process, may write.
     #[inline]
     fn writer(&self) -> Result<&WriterHalf> {
-        let writer = self.writer.as_ref().ok_or(Error::ReadOnly)?;
+        // An error that is only made up if it is one costs nothing.
+        let Some(writer) = &self.writer else { return Err(Error::ReadOnly) };
         if writer.hold.is_child() {
             return Err(Error::Forked);
         }

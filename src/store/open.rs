@@ -145,6 +145,7 @@ impl Engine {
             attempted: AtomicU64::new(0),
             durable_sequence: AtomicU64::new(0),
             touched: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
             compactor: Mutex::default(),
             unlinking: AtomicBool::new(false),
             oldest: AtomicU64::new(0),

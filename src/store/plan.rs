@@ -29,7 +29,7 @@ pub(super) struct Plan {
 }
 
 /// How a key's lookup began, and what its page says at first sight.
-type Look = (Option<Probe>, First);
+pub(super) type Look = (Option<Probe>, First);
 
 /// Memory for planning, used again by every commit.
 #[derive(Debug, Default)]
@@ -141,7 +141,13 @@ impl Reader<'_> {
     }
 
     /// Finds what one operation replaces, from a first look at its page or the long way.
-    fn plan_one(self, writer: &Writer, plan: &mut Plan, op: &Op<'_>, look: &Look) -> Result<()> {
+    pub(super) fn plan_one(
+        self,
+        writer: &Writer,
+        plan: &mut Plan,
+        op: &Op<'_>,
+        look: &Look,
+    ) -> Result<()> {
         if !self.plan_quickly(writer, plan, op, look) {
             let reference = writer.tail.position;
             let found =
@@ -181,18 +187,27 @@ impl Reader<'_> {
     /// What is known of an operation with `len` bytes of value before anything is looked up.
     #[inline]
     fn begin(self, op: &Op<'_>, len: usize) -> Plan {
-        let size = record::size(op.key.len(), len);
-        Plan { size, ..Plan::new(self.engine.hasher.hash(op.table, op.key)) }
+        let hash = self.engine.hasher.hash(op.table, op.key);
+        Plan { size: record::size(op.key.len(), len), ..Plan::new(hash) }
+    }
+
+    /// A first look for one operation by itself, which asks for the record that it leads to.
+    #[inline]
+    pub(super) fn look_alone(self, plan: &Plan, reference: u64) -> Look {
+        let probe = self.engine.index.enter(self.engine.index.begin(plan.hash));
+        let first = probe.map_or(First::Unsure, |probe| self.engine.index.first(&probe, reference));
+        if let First::Candidate(_, position) = first {
+            self.log.prefetch(position);
+        }
+        (probe, first)
     }
 
     /// A plan for one operation by itself, with `len` bytes of value.
-    #[inline]
+    #[cfg(test)]
     pub(super) fn plan_single(self, writer: &Writer, op: &Op<'_>, len: usize) -> Result<Plan> {
         let mut plan = self.begin(op, len);
-        let probe = self.engine.index.enter(self.engine.index.begin(plan.hash));
-        let reference = writer.tail.position;
-        let first = probe.map_or(First::Unsure, |probe| self.engine.index.first(&probe, reference));
-        self.plan_one(writer, &mut plan, op, &(probe, first))?;
+        let look = self.look_alone(&plan, writer.tail.position);
+        self.plan_one(writer, &mut plan, op, &look)?;
         Ok(plan)
     }
 }

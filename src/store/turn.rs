@@ -11,6 +11,7 @@ use crate::sys::Pin;
 use crate::sys::sync::MutexGuard;
 
 use super::locks::PAUSE;
+use super::single::Single;
 use super::{Engine, Found, Op, Writer, WriterHalf};
 
 /// A batch of so many operations is one of a load, and leaves a checkpoint time if it has to.
@@ -141,11 +142,27 @@ impl<'a> Turn<'a> {
         Ok(committed)
     }
 
+    /// Commits one operation, and ends the turn. `fill` puts the value into its place.
+    #[inline]
+    pub(super) fn commit_single(
+        mut self,
+        single: &Single<'_>,
+        durability: Option<Durability>,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<u64> {
+        let half = self.half;
+        let committed = self.engine.commit_single(half, &mut self.writer, single, fill);
+        let committed = self.engine.or_lost(half, committed)?;
+        self.end(committed, durability)
+    }
+
     /// Ends the turn after a commit, waits for durability if asked to, and has a checkpoint made if one is due.
     #[inline]
     pub(super) fn end(mut self, committed: u64, durability: Option<Durability>) -> Result<u64> {
         let (engine, half) = (self.engine, self.half);
-        let garbage = engine.garbage_is_due(&mut self.writer);
+        // Garbage comes of pages that split or become one; a checkpoint that is wanted is asked for until it is made.
+        let changed = self.writer.editor.has_changed() || self.writer.editor.wants_checkpoint();
+        let garbage = changed && engine.garbage_is_due(&mut self.writer);
         engine.look_ahead(half, &mut self.writer);
         drop(self);
         engine.after_commit(half, committed, garbage, durability)?;

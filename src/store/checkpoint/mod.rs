@@ -193,7 +193,6 @@ impl Engine {
 
     /// True if pages that wait for a checkpoint make the index larger than its keys should need, or will before that is made. Where few
     /// keys are left in many pages a checkpoint would not help: then a sixth of these may wait.
-    #[inline]
     pub(super) fn garbage_is_due(&self, writer: &mut super::Writer) -> bool {
         // Who shares the store does not know what others have free.
         let alone = self.writer.as_ref().is_some_and(|half| half.shared.is_none());
