@@ -83,7 +83,7 @@ fn planted_elsewhere(bug: Bug) -> Option<&'static str> {
         Bug::IgnoreMovedPage | Bug::IgnoreMovedDirectory => Some("src/store/races/weak.rs"),
         Bug::CompareUnlocked | Bug::SkipValidate => Some("tests/transactions.rs"),
         Bug::StaleReader => Some("tests/linear"),
-        Bug::SkipBlot | Bug::KeepTwin => Some("tests/model/told.rs"),
+        Bug::SkipBlot | Bug::KeepTwin | Bug::SumGuess => Some("tests/model/told.rs"),
         _ => None,
     }
 }

@@ -27,6 +27,10 @@ super::named! {
         SkipGrow = "skip-grow",
         /// Records are led to before the commit mark stands (invariant I2).
         ApplyBeforeMark = "apply-before-mark",
+        /// What was guessed of the version before a record stays in its header.
+        TrustGuess = "trust-guess",
+        /// The commit mark stands before it is known whether that guess was right.
+        SumGuess = "sum-guess",
         /// A recovery goes on in the epoch that it found (invariant I3).
         SameEpoch = "same-epoch",
         /// What a crash has left behind the end of the log still looks like records when the segment after it is gone (invariant I19).

@@ -44,7 +44,28 @@ pub(crate) struct Header {
     pub(crate) prev: u64,
 }
 
+/// What a record says about the version of its key before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Before {
+    /// Its position; 0 if there is none.
+    pub(crate) prev: u64,
+    /// It is a put.
+    pub(crate) live: bool,
+}
+
 impl Header {
+    /// What it says about the version before.
+    #[inline]
+    pub(crate) fn before(&self) -> Before {
+        Before { prev: self.prev, live: self.live_before }
+    }
+
+    /// The header of a record that comes after another version.
+    #[inline]
+    pub(crate) fn after(self, before: Before) -> Header {
+        Header { prev: before.prev, live_before: before.live, ..self }
+    }
+
     /// The header as three little-endian words.
     #[inline]
     pub(crate) fn encode(&self) -> [u64; 3] {

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::faults::{Point, reach};
 use crate::format::PAGE;
 use crate::format::hash::Hash;
-use crate::format::record::{self, Header};
+use crate::format::record::{self, Before};
 use crate::index::First;
 use crate::log::{Tail, View};
 use crate::options::Durability;
@@ -96,8 +96,8 @@ impl Engine {
     fn expect<'a>(&self, op: Op<'a>, len: usize, durability: Option<Durability>) -> Single<'a> {
         let hash = self.hasher.hash(op.table, op.key);
         let half = self.writer.as_ref();
-        // Nothing is touched before the files have been looked at.
-        if half.is_some_and(|half| half.begun.load(Relaxed))
+        // Nothing is touched before the files have been looked at, or once they have been found to be gone.
+        if half.is_some_and(|half| half.begun.load(Relaxed) && !half.syncer.poisoned())
             && let Some(probe) = self.index.enter(self.index.begin(hash))
         {
             self.index.prefetch_page_to_store(&probe);
@@ -116,7 +116,7 @@ impl Engine {
     ) -> Result<u64> {
         let hash = self.hasher.hash(op.table, op.key);
         let single = Single { op: *op, len: op.value_len(), hash, durable };
-        self.commit_single(half, writer, &single, copy(op))
+        self.commit_single(half, writer, &Pin::new(), &single, copy(op))
     }
 
     /// Commits one operation under the writer lock, a put whose value `fill` writes, or a delete.
@@ -125,6 +125,7 @@ impl Engine {
         &self,
         half: &WriterHalf,
         writer: &mut Writer,
+        pin: &Pin,
         single: &Single<'_>,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<u64> {
@@ -132,8 +133,7 @@ impl Engine {
         if op.table != DEFAULT_TABLE {
             self.require_table(writer, op.table)?;
         }
-        let pin = Pin::new();
-        let reader = self.reader(&pin);
+        let reader = self.reader(pin);
         let size = record::size(op.key.len(), single.len);
         let mut plan = Plan { size, ..Plan::new(single.hash) };
         let guess = self.plan_or_guess(half, writer, reader, op, &mut plan)?;
@@ -211,35 +211,35 @@ impl Reader<'_> {
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<()> {
         let (op, position) = (&single.op, plan.position);
-        let mut guessed = header(plan, op, single.len, true);
+        let mut header = header(plan, op, single.len, true);
         if let Some((_, First::Candidate(_, prev))) = guess {
-            (guessed.prev, guessed.live_before) = (*prev, true);
+            header = header.after(Before { prev: *prev, live: true });
         }
         if single.durable && self.is_cheaper_by_file(writer, plan.size) {
             let mut staged = std::mem::take(&mut writer.staged);
-            let settle = || self.settle(writer, single, plan, guess);
+            let settle = || self.settle(writer, op, plan, guess);
             let log = self.log;
-            log.write_by_file(position, guessed, op.key, &mut staged, fill, settle)?;
+            log.write_by_file(position, header, op.key, &mut staged, fill, settle)?;
             writer.staged = staged;
             return Ok(());
         }
-        let settle = || self.settle(writer, single, plan, guess);
-        self.log.write_settled(position, guessed, op.key, fill, settle)
+        let settle = || self.settle(writer, op, plan, guess);
+        self.log.write_settled(position, header, op.key, fill, settle)
     }
 
-    /// The header, once the plan is complete.
+    /// What the record has to say about the version before, once the plan is complete.
     #[inline]
     fn settle(
         self,
         writer: &Writer,
-        single: &Single<'_>,
+        op: &Op<'_>,
         plan: &mut Plan,
         guess: Option<&Look>,
-    ) -> Result<Header> {
+    ) -> Result<Before> {
         if let Some(look) = guess {
-            self.plan_one(writer, plan, &single.op, look)?;
+            self.plan_one(writer, plan, op, look)?;
         }
-        Ok(header(plan, &single.op, single.len, true))
+        Ok(Before { prev: plan.prev, live: plan.live_before })
     }
 
     /// A record that is synced next is written by the file at less cost than by the mapping: a store to a page that was synced

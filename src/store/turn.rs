@@ -150,8 +150,8 @@ impl<'a> Turn<'a> {
         durability: Option<Durability>,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<u64> {
-        let half = self.half;
-        let committed = self.engine.commit_single(half, &mut self.writer, single, fill);
+        let (half, writer) = (self.half, &mut self.writer);
+        let committed = self.engine.commit_single(half, writer, &self.pin, single, fill);
         let committed = self.engine.or_lost(half, committed)?;
         self.end(committed, durability)
     }

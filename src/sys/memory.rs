@@ -1,6 +1,7 @@
 //! How much memory this process may use: what the machine has, or less if a control group of it may use less.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 
 /// Where the groups of the first version that limit memory are, and those of the second, with the file that has the limit.
 const PLACES: [(&str, &str); 2] =
@@ -8,19 +9,32 @@ const PLACES: [(&str, &str); 2] =
 
 /// Bytes, for the kernel's page cache as well; `u64::MAX` if that is not known.
 pub(super) fn bytes() -> u64 {
-    within(|path| fs::read_to_string(path).ok())
+    within(total(), read)
 }
 
-/// The same by what `read` says is in the files of the kernel.
-fn within(read: impl Fn(&str) -> Option<String>) -> u64 {
-    let total = read("/proc/meminfo").as_deref().and_then(total).unwrap_or(u64::MAX);
+/// What the machine has.
+#[cfg(target_os = "linux")]
+fn total() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(info.mem_unit.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn total() -> u64 {
+    u64::MAX
+}
+
+/// What a file of the kernel says, which has no length to go by: each look at it takes a call.
+fn read(path: &str) -> Option<String> {
+    let mut text = String::with_capacity(4096);
+    File::open(path).ok()?.take(1 << 20).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// The least of `total` and what `read` says is in the files of the kernel.
+fn within(total: u64, read: impl Fn(&str) -> Option<String>) -> u64 {
     let groups = read("/proc/self/cgroup").unwrap_or_default();
     groups.lines().filter_map(|line| limit(line, &read)).fold(total, u64::min)
-}
-
-fn total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// The least that a group and those around it allow. In a container the group's own name may be one outside of it: then only
@@ -42,30 +56,32 @@ mod tests {
     use super::*;
 
     fn with(files: &[(&str, &str)]) -> u64 {
-        within(|path| Some(files.iter().find(|(name, _)| *name == path)?.1.to_owned()))
+        within(1 << 20, |path| Some(files.iter().find(|(name, _)| *name == path)?.1.to_owned()))
     }
 
     #[test]
     fn the_machine_has_a_limit() {
-        assert_eq!(with(&[]), u64::MAX);
-        assert_eq!(with(&[("/proc/meminfo", "MemFree: 1 kB\nMemTotal:  8 kB\n")]), 8192);
-        assert_eq!(with(&[("/proc/meminfo", "MemTotal: much\n")]), u64::MAX);
+        assert_eq!(with(&[]), 1 << 20);
         #[cfg(target_os = "linux")]
-        assert!((1 << 20..u64::MAX).contains(&bytes()));
+        {
+            let meminfo = std::fs::read_to_string("/proc/meminfo").expect("a file of the kernel");
+            let says = meminfo.split_whitespace().nth(1).and_then(|kib| kib.parse().ok());
+            assert_eq!(says, Some(total() >> 10), "MemTotal");
+            assert!((1 << 20..=total()).contains(&bytes()));
+        }
     }
 
     #[test]
     fn the_narrowest_group_counts() {
-        let memory = ("/proc/meminfo", "MemTotal: 1024 kB\n");
         let second = ("/proc/self/cgroup", "0::/a/b\n");
         let outer = ("/sys/fs/cgroup/a/memory.max", "4096\n");
         let inner = ("/sys/fs/cgroup/a/b/memory.max", "max\n");
-        assert_eq!(with(&[memory, second, outer, inner]), 4096);
-        assert_eq!(with(&[memory, second, inner]), 1 << 20);
+        assert_eq!(with(&[second, outer, inner]), 4096);
+        assert_eq!(with(&[second, inner]), 1 << 20);
         let first = ("/proc/self/cgroup", "9:cpu:/x\n4:hugetlb,memory:/outside\n0::/\n");
         let root = ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "8192\n");
-        assert_eq!(with(&[memory, first, root]), 8192);
+        assert_eq!(with(&[first, root]), 8192);
         let none = ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
-        assert_eq!(with(&[memory, first, none]), 1 << 20);
+        assert_eq!(with(&[first, none]), 1 << 20);
     }
 }
