@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, OnceLock};
 
+use bytemuck::TransparentWrapper;
+
 use crate::error::{Error, Result};
 use crate::faults::{Point, reach};
 use crate::format::page::WORDS;
@@ -112,6 +114,13 @@ impl Chunks {
         region.words_to_store(offset, WORDS)
     }
 
+    /// The same, only to be looked at for now. The other mapping has the same words, and a page table of its own, in which a processor would
+    /// have to look up the page as well.
+    #[inline]
+    pub(crate) fn mapped_by_stores(&self, page: u32) -> Option<&[Word]> {
+        self.mapped_to_store(page).map(Word::wrap_slice)
+    }
+
     /// What [`find`](Self::find) gives for one page, if it is mapped; None sends the caller the long way.
     #[inline]
     pub(crate) fn found(&self, page: u32) -> Option<(&Region, usize)> {
@@ -180,11 +189,11 @@ impl Chunks {
         }
     }
 
-    /// Prefetches the line at `offset` of a page, to be loaded and then stored to, if the page is mapped.
+    /// The same by the mapping for stores.
     #[inline]
-    pub(crate) fn prefetch_to_store(&self, page: u32, offset: usize) {
+    pub(crate) fn prefetch_to_store(&self, page: u32, offset: usize, len: usize) {
         if let Some((region, start)) = self.find_mapped(page) {
-            region.prefetch_to_store(start + offset);
+            region.prefetch_to_store(start + offset, len);
         }
     }
 

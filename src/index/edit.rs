@@ -28,11 +28,6 @@ pub(crate) struct Place {
 
 /// A slot to be changed.
 pub(super) struct SlotWords<'a> {
-    /// Where it leads to now. This, and not `cur`, is to be loaded: the mapping for stores may have forgotten the page, and would come
-    /// upon it twice, to load and then to store.
-    now: &'a Word,
-    /// What `prev` holds now, loaded like that as well.
-    before: &'a Word,
     pub(super) cur: &'a AtomicU64,
     prev: &'a AtomicU64,
 }
@@ -40,7 +35,7 @@ pub(super) struct SlotWords<'a> {
 impl SlotWords<'_> {
     /// Stores `prev`, but for the overflow bit, which is not this slot's.
     fn set_prev(&self, word: u64) {
-        self.prev.store(word | self.before.load(Relaxed) & OVERFLOW, Release);
+        self.prev.store(word | self.prev.load(Relaxed) & OVERFLOW, Release);
     }
 }
 
@@ -112,8 +107,7 @@ impl Editor {
         let slot = page.and_then(|(region, page)| {
             let at = page + size_of::<u64>() * place.word as usize;
             let [cur, prev] = region.words_to_store(at, 2)? else { return None };
-            let [now, before] = region.words(at, 2)? else { return None };
-            Some(SlotWords { now, before, cur, prev })
+            Some(SlotWords { cur, prev })
         });
         slot.ok_or_else(|| index.bad_page(place.page))
     }
@@ -210,7 +204,7 @@ impl Editor {
     /// Asks for the line of a slot that will be changed soon.
     #[inline]
     pub(crate) fn prefetch(index: &Index, place: Place) {
-        index.chunks.prefetch_to_store(place.page, size_of::<u64>() * place.word as usize);
+        index.chunks.prefetch_to_store(place.page, size_of::<u64>() * place.word as usize, 1);
     }
 
     /// Overwrites a slot with a newer version of its key, by the slot rule (invariant I5): `prev` takes the old version only
@@ -227,7 +221,7 @@ impl Editor {
         let tags = Tags::of(hash);
         let slot = Self::slot(index, place)?;
         // Both are released, not only `cur`: who still reads the page as what it was before must find out (I7).
-        if let Some(old) = position(slot.now.load(Relaxed), version)
+        if let Some(old) = position(slot.cur.load(Relaxed), version)
             && (old < durable || planted(Bug::PrevAlways))
             && !planted(Bug::PrevNever)
         {
@@ -267,7 +261,7 @@ impl Editor {
             return Ok(false);
         }
         let slot = Self::slot(index, place)?;
-        if slot.now.load(Relaxed) != 0 {
+        if slot.cur.load(Relaxed) != 0 {
             return Ok(false);
         }
         Self::overflow(index, place, hash)?;

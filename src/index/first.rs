@@ -73,29 +73,33 @@ impl Index {
         Some(Way { probe: Probe { entry: Entry(word.load(Acquire)), ..begun }, word })
     }
 
-    /// The first slot with the key's tag, without looking at any record, or where there is room for the key.
-    #[inline]
+    /// The first slot with the key's tag, without looking at any record, or where there is room for the key, for who will change that
+    /// slot, and looks at the page where it stores to it.
+    #[inline(always)]
     pub(crate) fn first(&self, probe: &Probe, reference: u64) -> First {
-        self.look(probe, reference, true, || self.moved(probe, true))
+        let words = self.chunks.mapped_by_stores(probe.entry.page());
+        self.look(words, probe, reference, true, || self.moved(probe, true))
     }
 
     /// The first slot with the key's tag, for who has the words at hand and does not ask for room.
     #[inline]
     pub(crate) fn first_on(&self, way: &Way<'_>, front: Front<'_>, reference: u64) -> First {
-        self.look(&way.probe, reference, false, || way.moved(front, true))
+        let words = self.chunks.mapped(way.probe.entry.page());
+        self.look(words, &way.probe, reference, false, || way.moved(front, true))
     }
 
     /// Not called: most of what it gives is thrown away, and would be put together first.
     #[inline(always)]
     fn look(
         &self,
+        words: Option<&[Word]>,
         probe: &Probe,
         reference: u64,
         room: bool,
         moved: impl FnOnce() -> bool,
     ) -> First {
         reach(Point::LookupEntered);
-        let Some(words) = self.chunks.mapped(probe.entry.page()) else { return First::Unsure };
+        let Some(words) = words else { return First::Unsure };
         let tags = Tags::of(probe.hash);
         let stored = probe.hash.stored();
         let mut line = start_line(stored);
@@ -146,7 +150,8 @@ mod tests {
     /// The two looks at a page that there are.
     fn looks(index: &Index, hash: Hash) -> (First, First) {
         let probe = index.enter(index.begin(hash)).expect("a page");
-        let look = |room| index.look(&probe, KEYS << 4, room, || false);
+        let words = index.chunks.mapped(probe.entry.page());
+        let look = |room| index.look(words, &probe, KEYS << 4, room, || false);
         (look(false), look(true))
     }
 

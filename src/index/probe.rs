@@ -147,12 +147,11 @@ impl Index {
         self.chunks.prefetch(probe.entry.page(), offset, 2 * LINE);
     }
 
-    /// The same for who is going to change a slot there: it is reached by another mapping then, whose page tables wait as well.
+    /// The same for who is going to change a slot there.
     #[inline]
     pub(crate) fn prefetch_page_to_store(&self, probe: &Probe) {
-        self.prefetch_page(probe);
         let offset = (start_line(probe.hash.stored()) + 1) * LINE;
-        self.chunks.prefetch_to_store(probe.entry.page(), offset);
+        self.chunks.prefetch_to_store(probe.entry.page(), offset, 2 * LINE);
     }
 
     #[inline]

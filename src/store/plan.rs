@@ -126,7 +126,7 @@ impl Reader<'_> {
         for (probe, _) in used.iter_mut() {
             *probe = probe.and_then(|probe| self.engine.index.enter(probe));
             if let Some(probe) = probe {
-                self.engine.index.prefetch_page(probe);
+                self.engine.index.prefetch_page_to_store(probe);
             }
         }
         for (probe, first) in used.iter_mut() {

@@ -96,13 +96,15 @@ impl Engine {
     fn expect<'a>(&self, op: Op<'a>, len: usize, durability: Option<Durability>) -> Single<'a> {
         let hash = self.hasher.hash(op.table, op.key);
         let half = self.writer.as_ref();
+        let durable = half.is_some_and(|half| half.is_durable(durability));
         // Nothing is touched before the files have been looked at, or once they have been found to be gone.
-        if half.is_some_and(|half| half.begun.load(Relaxed) && !half.syncer.poisoned())
+        let there = half.is_some_and(|half| half.begun.load(Relaxed) && !half.syncer.poisoned());
+        if there
+            && !durable
             && let Some(probe) = self.index.enter(self.index.begin(hash))
         {
             self.index.prefetch_page_to_store(&probe);
         }
-        let durable = half.is_some_and(|half| half.is_durable(durability));
         Single { op, len, hash, durable }
     }
 
@@ -136,7 +138,7 @@ impl Engine {
         let reader = self.reader(pin);
         let size = record::size(op.key.len(), single.len);
         let mut plan = Plan { size, ..Plan::new(single.hash) };
-        let guess = self.plan_or_guess(half, writer, reader, op, &mut plan)?;
+        let guess = self.plan_or_guess(half, writer, reader, single, &mut plan)?;
         if plan.skip {
             return Ok(writer.counters.position);
         }
@@ -171,15 +173,16 @@ impl Engine {
         half: &WriterHalf,
         writer: &Writer,
         reader: Reader<'_>,
-        op: &Op<'_>,
+        single: &Single<'_>,
         plan: &mut Plan,
     ) -> Result<Option<Look>> {
         let look = reader.look_alone(plan, writer.tail.position);
-        let likely = op.value.is_some() && matches!(look, (_, First::Candidate(..)));
-        if likely && self.ensure_pages(&writer.editor, 1).is_ok() {
+        let likely = single.op.value.is_some() && matches!(look, (_, First::Candidate(..)));
+        // Who waits for a disk does not wait for memory.
+        if likely && !single.durable && self.ensure_pages(&writer.editor, 1).is_ok() {
             return Ok(Some(look));
         }
-        reader.plan_one(writer, plan, op, &look)?;
+        reader.plan_one(writer, plan, &single.op, &look)?;
         self.check_mappings(half)?;
         self.ensure_pages(&writer.editor, usize::from(!plan.skip && plan.place.is_none()))?;
         Ok(None)
@@ -200,7 +203,7 @@ impl Engine {
 }
 
 impl Reader<'_> {
-    /// Writes the record, and completes the plan meanwhile if that was guessed.
+    /// Writes the record, and completes the plan meanwhile if that was guessed, which that of a durable one is not.
     #[inline]
     fn write_single(
         self,
@@ -216,12 +219,7 @@ impl Reader<'_> {
             header = header.after(Before { prev: *prev, live: true });
         }
         if single.durable && self.is_cheaper_by_file(writer, plan.size) {
-            let mut staged = std::mem::take(&mut writer.staged);
-            let settle = || self.settle(writer, op, plan, guess);
-            let log = self.log;
-            log.write_by_file(position, header, op.key, &mut staged, fill, settle)?;
-            writer.staged = staged;
-            return Ok(());
+            return self.log.write_by_file(position, header, op.key, &mut writer.staged, fill);
         }
         let settle = || self.settle(writer, op, plan, guess);
         self.log.write_settled(position, header, op.key, fill, settle)

@@ -232,19 +232,23 @@ impl Region {
     /// Asks the processor to fetch the lines of a range, as far as it is in the region. Where there is no such instruction, nothing.
     #[inline]
     pub(crate) fn prefetch(&self, offset: usize, len: usize) {
+        self.fetch(self.start, offset, len);
+    }
+
+    /// The same by the mapping for stores.
+    #[inline]
+    pub(crate) fn prefetch_to_store(&self, offset: usize, len: usize) {
+        self.fetch(self.stores, offset, len);
+    }
+
+    #[inline]
+    fn fetch(&self, start: NonNull<u8>, offset: usize, len: usize) {
         let end = self.len.min(offset.saturating_add(len));
         let mut at = offset & !(LINE - 1);
         while at < end {
-            fetch(self.start.as_ptr().wrapping_add(at));
+            fetch(start.as_ptr().wrapping_add(at));
             at += LINE;
         }
-    }
-
-    /// The same for the line of one byte, which will be stored to as well.
-    #[inline]
-    pub(crate) fn prefetch_to_store(&self, offset: usize) {
-        self.prefetch(offset, 1);
-        fetch(self.stores.as_ptr().wrapping_add(offset));
     }
 }
 

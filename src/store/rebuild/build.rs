@@ -55,7 +55,7 @@ impl<'a> Builder<'a> {
         for probe in &mut probes[..group.len()] {
             *probe = probe.and_then(|probe| self.index.enter(probe));
             if let Some(probe) = probe {
-                self.index.prefetch_page(probe);
+                self.index.prefetch_page_to_store(probe);
             }
         }
         probes.map(|probe| {

@@ -76,7 +76,7 @@ impl Region {
 
     pub(crate) fn prefetch(&self, _offset: usize, _len: usize) {}
 
-    pub(crate) fn prefetch_to_store(&self, _offset: usize) {}
+    pub(crate) fn prefetch_to_store(&self, _offset: usize, _len: usize) {}
 
     /// Nothing of the model's is ever lost.
     pub(crate) fn is_lost(&self) -> bool {
