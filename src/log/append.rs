@@ -85,7 +85,7 @@ impl Log {
     }
 }
 
-impl<'p> View<'p> {
+impl View<'_> {
     /// Up to where the log can go on from `tail` without more ado; None if something is to be done first. It is durable up to
     /// `durable`.
     #[inline]

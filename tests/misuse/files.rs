@@ -179,6 +179,21 @@ fn a_file_that_is_removed_replaced_or_cut_ends_writing() {
     loses(last_name, |path| truncate(path, 32 << 10));
 }
 
+/// A handle of a store that was closed looks at the files before its first write, and touches nothing of the index before that.
+#[test]
+fn a_file_that_is_cut_before_the_first_write_ends_writing() {
+    let names: [fn(&Path) -> String; 2] = [|_| "index".into(), last_name];
+    for name in names {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("store");
+        drop(filled(&path));
+        let store = options().open(&path).expect("a store that was closed");
+        let name = name(&path);
+        truncate(&path.join(&name), 4096);
+        assert!(is_lost(store.put(key(0), "value"), &name), "{name}");
+    }
+}
+
 #[test]
 fn a_log_directory_that_is_moved_away_ends_writing() {
     let dir = tempfile::tempdir().expect("a directory");
