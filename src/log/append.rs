@@ -146,10 +146,7 @@ impl View<'_> {
         fill: impl FnOnce(&mut [u8]),
         settle: impl FnOnce() -> Result<Before>,
     ) -> Result<()> {
-        let segment = self.segment_at(position)?;
-        let form = Form { position, version: position, salt: segment.salt() };
-        let lay = |bytes: &mut [u8]| form.lay(guess, bytes, key, fill, settle);
-        segment.region().fill(segment.offset(position), len(&guess), lay)
+        self.write_form(position, guess, position, key, fill, settle)
     }
 
     /// Writes a copy of a record that became visible at `version`.
@@ -161,10 +158,23 @@ impl View<'_> {
         key: &[u8],
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<()> {
+        self.write_form(position, header, version, key, fill, || Ok(header.before()))
+    }
+
+    #[inline]
+    fn write_form(
+        self,
+        position: u64,
+        guess: Header,
+        version: u64,
+        key: &[u8],
+        fill: impl FnOnce(&mut [u8]),
+        settle: impl FnOnce() -> Result<Before>,
+    ) -> Result<()> {
         let segment = self.segment_at(position)?;
         let form = Form { position, version, salt: segment.salt() };
-        let lay = |bytes: &mut [u8]| form.lay(header, bytes, key, fill, || Ok(header.before()));
-        segment.region().fill(segment.offset(position), len(&header), lay)
+        let lay = |bytes: &mut [u8]| form.lay(guess, bytes, key, fill, settle);
+        segment.region().fill(segment.offset(position), len(&guess), lay)
     }
 
     /// The same as [`View::write`] for a record that is synced next, by way of `staged`.

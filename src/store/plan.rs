@@ -97,7 +97,7 @@ impl Reader<'_> {
 
     fn plan_into(self, writer: &Writer, plans: &mut Plans, ops: &[Op<'_>]) -> Result<usize> {
         plans.plans.clear();
-        let hashes = ops.iter().map(|op| self.begin(op, op.value_len()));
+        let hashes = ops.iter().map(|op| self.begin(op));
         plans.plans.extend(hashes);
         plans.skip_overwritten(ops);
         let mut new_keys = 0;
@@ -184,11 +184,11 @@ impl Reader<'_> {
         }
     }
 
-    /// What is known of an operation with `len` bytes of value before anything is looked up.
+    /// What is known of an operation before anything is looked up.
     #[inline]
-    fn begin(self, op: &Op<'_>, len: usize) -> Plan {
+    fn begin(self, op: &Op<'_>) -> Plan {
         let hash = self.engine.hasher.hash(op.table, op.key);
-        Plan { size: record::size(op.key.len(), len), ..Plan::new(hash) }
+        Plan { size: record::size(op.key.len(), op.value_len()), ..Plan::new(hash) }
     }
 
     /// A first look for one operation by itself, which asks for the record that it leads to.
@@ -202,10 +202,10 @@ impl Reader<'_> {
         (probe, first)
     }
 
-    /// A plan for one operation by itself, with `len` bytes of value.
+    /// A plan for one operation by itself.
     #[cfg(test)]
-    pub(super) fn plan_single(self, writer: &Writer, op: &Op<'_>, len: usize) -> Result<Plan> {
-        let mut plan = self.begin(op, len);
+    pub(super) fn plan_single(self, writer: &Writer, op: &Op<'_>) -> Result<Plan> {
+        let mut plan = self.begin(op);
         let look = self.look_alone(&plan, writer.tail.position);
         self.plan_one(writer, &mut plan, op, &look)?;
         Ok(plan)

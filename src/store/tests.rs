@@ -36,7 +36,7 @@ fn stop_before_the_index(engine: &Engine, key: &[u8], value: &[u8]) {
     let op = Op { table: DEFAULT_TABLE, key, value: Some(value) };
     let pin = Pin::new();
     let reader = engine.reader(&pin);
-    let mut plan = reader.plan_single(&writer, &op, value.len()).expect("sound");
+    let mut plan = reader.plan_single(&writer, &op).expect("sound");
     let tail =
         engine.reserve(half, &writer, reader.log, std::slice::from_mut(&mut plan)).expect("space");
     let header = header(&plan, &op, value.len(), true);
@@ -121,7 +121,7 @@ fn a_page_that_has_lost_its_slot_is_an_error() {
         let writer = half.lock();
         let op = Op { table: DEFAULT_TABLE, key: b"key", value: Some(b"new") };
         let pin = Pin::new();
-        let mut plan = engine.reader(&pin).plan_single(&writer, &op, 3).expect("sound");
+        let mut plan = engine.reader(&pin).plan_single(&writer, &op).expect("sound");
         // The slot held another version, and does not any more.
         plan.prev += 16;
         plan
