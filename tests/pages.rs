@@ -1,4 +1,5 @@
-//! How the pages of a store that is written come into memory: ahead of a load, and as huge ones where that is asked for.
+//! How the pages of a store that is written come into memory: ahead of a load, as huge ones in the log, and in the index where that is
+//! asked for.
 
 #![cfg(target_os = "linux")]
 
@@ -27,20 +28,25 @@ fn load(store: &Store) {
     }
 }
 
-/// Bytes that `field` tells of this process's mappings for stores of the files under `path`.
-fn mapped(path: &Path, field: &str) -> u64 {
+/// Bytes that `field` tells of this process's mappings with these rights of the files under `path`.
+fn pages(path: &Path, rights: &str, field: &str) -> u64 {
     let text = fs::read_to_string("/proc/self/smaps").expect("a kernel that counts");
     let path = path.to_str().expect("a name in UTF-8");
     let (mut ours, mut sum) = (false, 0);
     for line in text.lines() {
         if line.contains("-s ") || line.contains("-p ") {
-            ours = line.contains(" rw-s ") && line.contains(path);
+            ours = line.contains(rights) && line.contains(path);
         } else if ours && let Some(rest) = line.strip_prefix(field) {
             let number = rest.trim_start_matches(':').trim().trim_end_matches(" kB");
             sum += 1024 * number.parse::<u64>().expect("a number");
         }
     }
     sum
+}
+
+/// Bytes of the log that this process has mapped for stores.
+fn ready(store: &Path) -> u64 {
+    pages(&store.join("log"), " rw-s ", "Rss")
 }
 
 /// The nice value of this process's thread of that name.
@@ -66,18 +72,18 @@ fn pages_are_ready_ahead_of_a_load() {
         let path = dir.path().join(format!("{background}"));
         let store = Options::new().background(background).open(&path).expect("a store");
         load(&store);
-        let (log, written) = (path.join("log"), store.position().as_u64());
-        let ready = || mapped(&log, "Rss") >= written + 2 * MIB;
+        let written = store.position().as_u64();
+        let is_ready = || ready(&path) >= written + 2 * MIB;
         let begun = Instant::now();
-        while background && !ready() && begun.elapsed() < Duration::from_secs(20) {
+        while background && !is_ready() && begun.elapsed() < Duration::from_secs(20) {
             sleep(Duration::from_millis(5));
         }
         if background {
             assert_eq!(niceness("mapstone-ahead"), 15, "it gives way");
         }
-        let found = mapped(&log, "Rss");
+        let found = ready(&path);
         println!("{written} bytes written, {found} ready, background thread: {background}");
-        assert_eq!(ready(), background, "{found} bytes ready");
+        assert_eq!(is_ready(), background, "{found} bytes ready");
     }
 }
 
@@ -91,7 +97,7 @@ fn nothing_is_ready_ahead_of_commits_that_are_durable_one_by_one() {
         store.put(key(i), vec![b'v'; 200 << 10]).expect("room");
     }
     sleep(Duration::from_millis(50));
-    let (found, written) = (mapped(&path.join("log"), "Rss"), store.position().as_u64());
+    let (found, written) = (ready(&path), store.position().as_u64());
     assert!(found <= written + MIB / 2, "{found} bytes ready, {written} written");
 }
 
@@ -116,24 +122,65 @@ fn has_huge_pages(path: &Path) -> bool {
     ext4 && version >= (6, 16) && enabled.is_ok_and(|enabled| !enabled.contains("[never]"))
 }
 
+/// A store's pages may be huge ones here: the kernel, the file system and the machine's memory have them.
+fn may_be_huge(path: &Path) -> bool {
+    if !has_huge_pages(path) {
+        println!("skipped: huge pages, which this kernel may not have for this file system");
+    } else if free_pieces() < 256 {
+        println!("skipped: huge pages, of which this machine has few to give");
+    } else {
+        return true;
+    }
+    false
+}
+
+/// MiB of the log and of the index that are mapped to be read as huge pages.
+fn huge(store: &Path) -> (u64, u64) {
+    let of = |name: &str| pages(&store.join(name), " r--s ", "FilePmdMapped") / MIB;
+    let (log, index) = (of("log"), of("index"));
+    println!("MiB in huge pages: {log} of the log, {index} of the index");
+    (log, index)
+}
+
+#[test]
+fn the_log_of_a_load_comes_in_huge_pages() {
+    let dir = dir();
+    if !may_be_huge(dir.path()) {
+        return;
+    }
+    for durable in [false, true] {
+        let path = dir.path().join(format!("{durable}"));
+        let mut options = Options::new();
+        if durable {
+            options.durability(mapstone::Durability::Immediate);
+        }
+        let store = options.open(&path).expect("a store");
+        if durable {
+            // Each commit would have 2 MiB written.
+            (0..100).for_each(|i| store.put(key(i), vec![b'v'; 200 << 10]).expect("room"));
+        } else {
+            load(&store);
+        }
+        let read = store.snapshot().expect("a mark").iter().filter(|entry| entry.is_ok()).count();
+        assert_eq!(read as u64, store.stats().expect("figures").entries);
+        let (log, index) = huge(&path);
+        assert!(if durable { log == 0 } else { log >= 24 }, "{log} MiB of the log");
+        assert_eq!(index, 0, "what is put here and there would be written 2 MiB at a time");
+    }
+}
+
 #[test]
 fn huge_pages_are_had_where_they_are_asked_for() {
     let dir = dir();
     let path = dir.path().join("store");
-    if !has_huge_pages(dir.path()) {
-        println!("skipped: huge pages, which this kernel may not have for this file system");
-        return;
-    }
-    if free_pieces() < 256 {
-        println!("skipped: huge pages, of which this machine has few to give");
+    if !may_be_huge(dir.path()) {
         return;
     }
     let open = || Options::new().huge_pages(true).open(&path).expect("a store");
     let store = open();
     load(&store);
-    let huge = |name: &str| mapped(&path.join(name), "FilePmdMapped") / MIB;
-    let (log, index) = (huge("log"), huge("index"));
-    println!("MiB in huge pages: {log} of the log, {index} of the index");
+    assert!((0..KEYS).all(|i| store.contains(key(i)).expect("readable")));
+    let (log, index) = huge(&path);
     assert!(log >= 8 && index >= 2, "MiB in huge pages: {log} of the log, {index} of the index");
     let len = fs::metadata(path.join("index")).expect("an index").len();
     assert!(len.is_multiple_of(2 * MIB), "an index of {len} bytes");

@@ -231,7 +231,7 @@ impl Segment {
         let (offset, len) = self.part(from, to);
         let together = self.written.load(Relaxed) == 0;
         if together {
-            self.region.dirty(offset, len);
+            self.region.make_ready(offset, len);
             self.ready.fetch_max(offset + len, Relaxed);
         }
         together

@@ -27,7 +27,7 @@ pub(super) fn together(map: &MmapRaw) {
     let _ = map.advise_range(Advice::Normal, 0, map.len());
 }
 
-/// Has pages come one at a time from now on, of a mapping that asked for no huge ones.
+/// Has pages come one at a time from now on, large or small.
 pub(super) fn alone(map: &MmapRaw) {
     let _ = map.advise(Advice::Random);
 }
@@ -43,12 +43,16 @@ fn by_themselves(map: &MmapRaw, offset: usize, len: usize) {
     let _ = map.advise_range(Advice::Random, offset, len);
 }
 
-/// Has pages come as huge ones, each of which takes one entry of the page table. A store to one makes all of it dirty.
-pub(super) fn huge(map: &MmapRaw) {
+/// Has pages come as huge ones, each of which takes one entry of the page table, unless the kernel has none. A store to one makes all of
+/// it dirty.
+pub(super) fn huge(map: &MmapRaw) -> bool {
     #[cfg(target_os = "linux")]
-    let _ = map.advise(Advice::HugePage);
+    return map.advise(Advice::HugePage).is_ok();
     #[cfg(not(target_os = "linux"))]
-    let _ = map;
+    {
+        let _ = map;
+        false
+    }
 }
 
 /// Has the page table know every page of a range; false if it cannot.

@@ -41,6 +41,9 @@ pub(super) unsafe trait Backing: Send + Sync {
     /// Makes the pages of a range, which lies within the memory, dirty. Their bytes stay what they are.
     fn dirty(&self, _offset: usize, _len: usize) {}
 
+    /// The same of pages that are all stored to next, in the largest pieces that there are.
+    fn make_ready(&self, _offset: usize, _len: usize) {}
+
     /// A page of the memory was lost, and holds zeros now. Known of guarded mappings only.
     fn is_lost(&self) -> bool {
         false

@@ -51,7 +51,8 @@ impl Window {
         let address = map.as_mut_ptr().expose_provenance();
         let watch = wishes.guard.then(|| Watch::new(address, len, access)).transpose()?;
         if wishes.huge {
-            advice::huge(&map);
+            // Where it cannot have them it has small ones.
+            let _ = advice::huge(&map);
         }
         Ok(Window { watch, map })
     }
@@ -73,6 +74,8 @@ pub(super) struct Mapping {
     scattered: AtomicBool,
     /// Pages come as huge ones, unless they come by themselves.
     huge: bool,
+    /// So do those that a store finds missing, since a load stores to one after the other.
+    in_order: AtomicBool,
     /// A store that finds a page missing waits for that one alone: most are made before.
     alone: AtomicBool,
     /// On a full btrfs, the fault that makes one page writable has the others written back, which protects them again. A
@@ -101,6 +104,7 @@ impl Mapping {
             stores,
             scattered: AtomicBool::new(false),
             huge: wishes.huge,
+            in_order: AtomicBool::new(false),
             alone: AtomicBool::new(wishes.ahead && !wishes.huge),
             page_by_page: is_write && life::copies_on_write(file),
         };
@@ -111,8 +115,9 @@ impl Mapping {
     /// One mapping for both, of memory that no file is behind.
     pub(super) fn of_memory(map: MmapRaw, page_by_page: bool) -> Mapping {
         let reads = Window { watch: None, map };
-        let (scattered, alone) = (AtomicBool::new(false), AtomicBool::new(false));
-        Mapping { reads, stores: None, scattered, huge: false, alone, page_by_page }
+        let no = || AtomicBool::new(false);
+        let (scattered, in_order, alone) = (no(), no(), no());
+        Mapping { reads, stores: None, scattered, huge: false, in_order, alone, page_by_page }
     }
 
     /// What is stored through and synced.
@@ -126,6 +131,19 @@ impl Mapping {
         if let Some(stores) = self.stores.as_ref().filter(|_| self.alone.load(Relaxed)) {
             advice::alone(&stores.map);
         }
+    }
+
+    /// Has pages that a store finds missing come as huge ones, since all of them will be stored to; false if that cannot be. Whoever
+    /// reads there finds those in the page cache. One at a time, or the kernel might go on with small ones that it has begun to read ahead.
+    fn in_order(&self) -> bool {
+        let Some(stores) = self.stores.as_ref().filter(|stores| stores.map.len() >= HUGE) else {
+            return false;
+        };
+        if !self.in_order.load(Relaxed) && advice::huge(&stores.map) {
+            advice::alone(&stores.map);
+            self.in_order.store(true, Relaxed);
+        }
+        self.in_order.load(Relaxed)
     }
 
     fn windows(&self) -> impl Iterator<Item = &Window> {
@@ -178,13 +196,17 @@ unsafe impl Backing for Mapping {
     fn together(&self) {
         self.windows().for_each(|window| advice::together(&window.map));
         if self.huge {
-            self.windows().for_each(|window| advice::huge(&window.map));
+            for window in self.windows() {
+                let _ = advice::huge(&window.map);
+            }
         }
+        self.in_order.store(false, Relaxed);
         self.stores_alone();
     }
 
     fn stores_together(&self) {
         if self.alone.swap(false, Relaxed)
+            && !self.in_order.load(Relaxed)
             && let Some(stores) = &self.stores
         {
             advice::together(&stores.map);
@@ -209,6 +231,14 @@ unsafe impl Backing for Mapping {
             // Those that are missing come together, which costs less.
             self.will_need(at, len);
             advice::dirty(self.dirty_side(), at, len);
+        }
+    }
+
+    fn make_ready(&self, offset: usize, len: usize) {
+        if self.in_order() {
+            advice::dirty(self.dirty_side(), offset, len);
+        } else {
+            self.dirty(offset, len);
         }
     }
 

@@ -79,6 +79,14 @@ impl Region {
         }
     }
 
+    /// The same before a load stores to all of them, one after the other: they come in pieces as large as there are, which are written
+    /// as a whole. Only a hint.
+    pub(crate) fn make_ready(&self, offset: usize, len: usize) {
+        if let Some((first, len)) = self.pages_of(offset, len) {
+            self.backing.make_ready(first, len);
+        }
+    }
+
     /// Makes the pages that enclose a range durable, as far as they lie in the region.
     pub(crate) fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
         let end = offset.saturating_add(len).min(self.len);

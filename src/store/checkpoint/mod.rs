@@ -67,7 +67,7 @@ impl Engine {
             self.sync_to(half, goal)?;
             goal = self.cells.committed();
             let left = goal.saturating_sub(self.cells.durable());
-            if left < LITTLE || left > before / 2 {
+            if left < LITTLE || left > before / 8 * 7 {
                 return Ok(());
             }
             before = left;

@@ -100,6 +100,8 @@ impl Region {
 
     pub(crate) fn dirty(&self, _offset: usize, _len: usize) {}
 
+    pub(crate) fn make_ready(&self, _offset: usize, _len: usize) {}
+
     pub(crate) fn sync(&self, offset: usize, len: usize) -> io::Result<()> {
         let end = offset.saturating_add(len).min(self.len);
         let pages = if len == 0 { 0..0 } else { offset / PAGE..end.div_ceil(PAGE) };
