@@ -150,11 +150,12 @@ impl Options {
         Wishes { guard: self.sigbus_guard, huge: self.huge_pages, ahead: self.background }
     }
 
-    /// Have the store's files in memory as huge pages, of 2 MiB, where the kernel and the file system can. Default false.
+    /// Have all of the store's files in memory as huge pages, of 2 MiB, where the kernel and the file system can. Default false:
+    /// then it is only what a load appends to the log.
     ///
     /// A lookup goes to two places that have nothing to do with each other, and where there are many pages the processor has to
-    /// look up the address of each first. With 5 million keys everything takes a quarter to a third less time with huge
-    /// pages (docs/benchmarks.md). The price: a page is written as a whole, and so is the index, by a checkpoint or by a
+    /// look up the address of each first. With 5 million keys everything takes a tenth to a quarter less time with the index in
+    /// huge pages (docs/benchmarks.md). The price: a page is written as a whole, and so is the index, by a checkpoint or by a
     /// kernel that writes what has been dirty for half a minute, however few keys were put. So this is for stores that are
     /// read, or written much at a time, and not for those that are written a little all the time. A first read from the disk
     /// fetches up to 4 MiB.
