@@ -40,7 +40,8 @@ pub(super) struct Plans {
 }
 
 impl Plan {
-    pub(super) fn new(hash: Hash) -> Plan {
+    /// Of a key with this hash, whose record will take `size` bytes: nothing else is known.
+    pub(super) fn new(hash: Hash, size: u64) -> Plan {
         Plan {
             hash,
             skip: false,
@@ -50,7 +51,7 @@ impl Plan {
             prev_size: 0,
             live_before: false,
             position: 0,
-            size: 0,
+            size,
         }
     }
 }
@@ -188,7 +189,7 @@ impl Reader<'_> {
     #[inline]
     fn begin(self, op: &Op<'_>) -> Plan {
         let hash = self.engine.hasher.hash(op.table, op.key);
-        Plan { size: record::size(op.key.len(), op.value_len()), ..Plan::new(hash) }
+        Plan::new(hash, record::size(op.key.len(), op.value_len()))
     }
 
     /// A first look for one operation by itself, which asks for the record that it leads to.

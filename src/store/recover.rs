@@ -304,8 +304,7 @@ impl Engine {
             prev: header.prev,
             prev_size,
             live_before: header.live_before,
-            size: header.size(),
-            ..Plan::new(hash)
+            ..Plan::new(hash, header.size())
         };
         count(counters, &plan, table, record.is_put());
         self.account_one(&plan, record.is_put());

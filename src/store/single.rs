@@ -137,7 +137,7 @@ impl Engine {
         }
         let reader = self.reader(pin);
         let size = record::size(op.key.len(), single.len);
-        let mut plan = Plan { size, ..Plan::new(single.hash) };
+        let mut plan = Plan::new(single.hash, size);
         let guess = self.plan_or_guess(half, writer, reader, single, &mut plan)?;
         if plan.skip {
             return Ok(writer.counters.position);

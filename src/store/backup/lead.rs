@@ -92,7 +92,7 @@ impl Engine {
             let other = log.record(at)?;
             Ok(other.is(table, record.key()).then_some(other))
         })?;
-        let mut plan = Plan { position, size: header.size(), ..Plan::new(hash) };
+        let mut plan = Plan { position, ..Plan::new(hash, header.size()) };
         if let Some((place, other)) = found {
             plan.prev = other.position();
             plan.prev_size = other.header().size();

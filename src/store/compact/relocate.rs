@@ -164,8 +164,7 @@ impl Engine {
                     prev: *position,
                     prev_size: record.header().size(),
                     live_before: record.is_put(),
-                    size: relocated(&record.header()).size(),
-                    ..Plan::new(hash)
+                    ..Plan::new(hash, relocated(&record.header()).size())
                 });
             }
         }
