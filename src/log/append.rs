@@ -95,6 +95,12 @@ impl View<'_> {
         paced.then(|| segment.end().min(segment.start() + self.log.segment_bytes))
     }
 
+    /// A store where the log ends makes much dirty although little is synced at a time: what is written by the file does not.
+    #[inline]
+    pub(crate) fn is_coarse(self, tail: Tail) -> bool {
+        self.known(tail.segment).is_some_and(|segment| segment.is_coarse(tail.position))
+    }
+
     /// Says that records between two ends of the log come next. Only a hint.
     #[inline]
     pub(crate) fn announce(self, from: Tail, to: Tail) {
@@ -177,20 +183,21 @@ impl View<'_> {
         segment.region().fill(segment.offset(position), len(&guess), lay)
     }
 
-    /// The same as [`View::write`] for a record that is synced next, by way of `staged`.
+    /// The same as [`View::write_settled`] by the file, and by way of `staged`.
     pub(crate) fn write_by_file(
         self,
         position: u64,
-        header: Header,
+        guess: Header,
         key: &[u8],
         staged: &mut Vec<u8>,
         fill: impl FnOnce(&mut [u8]),
+        settle: impl FnOnce() -> Result<Before>,
     ) -> Result<()> {
         let segment = self.segment_at(position)?;
         let form = Form { position, version: position, salt: segment.salt() };
         staged.clear();
-        staged.resize(len(&header), 0);
-        form.lay(header, staged, key, fill, || Ok(header.before()))?;
+        staged.resize(len(&guess), 0);
+        form.lay(guess, staged, key, fill, settle)?;
         segment.overwrite(segment.offset(position), staged);
         Ok(())
     }

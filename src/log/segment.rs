@@ -36,6 +36,8 @@ pub(crate) struct Segment {
     pub(super) file: Arc<dyn File>,
     /// Up to where the pages have been written, if they come into memory one at a time; 0 if not.
     written: AtomicUsize,
+    /// Up to where they may be in a large piece all the same, since another process has that mapped.
+    shared: AtomicUsize,
     /// So many syncs in turn were of little.
     little: AtomicUsize,
     /// Pages that are not in memory come by themselves.
@@ -99,10 +101,22 @@ impl Segment {
             .filter(|start| start.saturating_add(header.bytes) < MAX_POSITION)
             .ok_or_else(|| Error::corrupt(path(), 32, "a number within the log", header.number))?;
         let salt = Salt::new(&header.id, header.epoch);
-        let (written, little) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let none = || AtomicUsize::new(0);
+        let (written, shared, little, ready) = (none(), none(), none(), none());
         let (scattered, named) = (AtomicBool::new(false), AtomicBool::new(false));
-        let ready = AtomicUsize::new(0);
-        Ok(Segment { header, salt, start, region, file, written, little, scattered, named, ready })
+        Ok(Segment {
+            header,
+            salt,
+            start,
+            region,
+            file,
+            written,
+            shared,
+            little,
+            scattered,
+            named,
+            ready,
+        })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -222,8 +236,16 @@ impl Segment {
         self.region.sync(from, end - from)?;
         self.region.singly(from);
         self.file.evict(from as u64);
+        self.shared.store(from + PIECE, Relaxed);
         self.written.store(end, Relaxed);
         Ok(())
+    }
+
+    /// A store to the page at `position` may make more dirty than that page, although a sync is to write little: the page is in a large
+    /// piece, which could not be let go if another process has it mapped. Written by the file it is that page alone.
+    #[inline]
+    pub(super) fn is_coarse(&self, position: u64) -> bool {
+        self.written.load(Relaxed) > 0 && self.offset(position) < self.shared.load(Relaxed)
     }
 
     /// Makes pages dirty before the log comes to them; false if they come by themselves.

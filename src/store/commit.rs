@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
+use crate::format::PAGE;
 use crate::format::meta::Counters;
 use crate::format::record::{Header, Kind};
 use crate::index::Editor;
@@ -120,17 +121,26 @@ impl Reader<'_> {
         let tail = self.engine.reserve(half, writer, self.log, plans)?;
         reach(Point::SpaceReserved);
         let early = planted(Bug::ApplyBeforeMark);
+        let coarse = self.log.is_coarse(writer.tail);
+        let mut staged = std::mem::take(&mut writer.staged);
         for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
             if !plan.skip {
                 let value = op.value.unwrap_or_default();
                 let header = header(plan, op, value.len(), i == last);
                 reach(if header.commit { Point::AppendLast } else { Point::AppendRecord });
-                self.log.write(plan.position, header, op.key, |to| to.copy_from_slice(value))?;
+                let (position, fill) = (plan.position, |to: &mut [u8]| to.copy_from_slice(value));
+                if coarse && plan.size <= PAGE {
+                    let before = || Ok(header.before());
+                    self.log.write_by_file(position, header, op.key, &mut staged, fill, before)?;
+                } else {
+                    self.log.write(position, header, op.key, fill)?;
+                }
                 if early {
                     self.engine.apply(writer, plan)?;
                 }
             }
         }
+        writer.staged = staged;
         self.engine.check_mappings(half)?;
         // Invariant I2: the commit mark stands before the index leads to any record of the batch.
         writer.tail = tail;

@@ -73,6 +73,13 @@ pub(crate) fn child(dir: &Path) {
     put(&store, 0..LOAD);
     store.close().expect("a sound disk");
     commits("one put, store reopened", &open(), &at, 10_000, 1);
+    let busy = Options::new().compaction(None).open(at.join("busy")).expect("a store");
+    put(&busy, 0..4 * LOAD);
+    // As another process does: where the log ends a huge page is mapped, which the writer cannot have let go.
+    let reader = Store::open_read_only(at.join("busy")).expect("a store");
+    assert!((0..4 * LOAD).all(|i| reader.contains(key(i)).expect("readable")));
+    busy.checkpoint().expect("a sound disk");
+    commits("batch of 2 after a load, while others read", &busy, &at, 2000, 2);
 }
 
 /// The least that makes something durable.
