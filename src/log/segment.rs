@@ -37,7 +37,7 @@ pub(crate) struct Segment {
     /// Up to where the pages have been written, if they come into memory one at a time; 0 if not.
     written: AtomicUsize,
     /// Up to where they may be in a large piece all the same, since another process has that mapped.
-    shared: AtomicUsize,
+    coarse: AtomicUsize,
     /// So many syncs in turn were of little.
     little: AtomicUsize,
     /// Pages that are not in memory come by themselves.
@@ -102,7 +102,7 @@ impl Segment {
             .ok_or_else(|| Error::corrupt(path(), 32, "a number within the log", header.number))?;
         let salt = Salt::new(&header.id, header.epoch);
         let none = || AtomicUsize::new(0);
-        let (written, shared, little, ready) = (none(), none(), none(), none());
+        let (written, coarse, little, ready) = (none(), none(), none(), none());
         let (scattered, named) = (AtomicBool::new(false), AtomicBool::new(false));
         Ok(Segment {
             header,
@@ -111,7 +111,7 @@ impl Segment {
             region,
             file,
             written,
-            shared,
+            coarse,
             little,
             scattered,
             named,
@@ -236,7 +236,7 @@ impl Segment {
         self.region.sync(from, end - from)?;
         self.region.singly(from);
         self.file.evict(from as u64);
-        self.shared.store(from + PIECE, Relaxed);
+        self.coarse.store(from + PIECE, Relaxed);
         self.written.store(end, Relaxed);
         Ok(())
     }
@@ -245,7 +245,7 @@ impl Segment {
     /// piece, which could not be let go if another process has it mapped. Written by the file it is that page alone.
     #[inline]
     pub(super) fn is_coarse(&self, position: u64) -> bool {
-        self.written.load(Relaxed) > 0 && self.offset(position) < self.shared.load(Relaxed)
+        self.written.load(Relaxed) > 0 && self.offset(position) < self.coarse.load(Relaxed)
     }
 
     /// Makes pages dirty before the log comes to them; false if they come by themselves.
