@@ -183,21 +183,20 @@ impl View<'_> {
         segment.region().fill(segment.offset(position), len(&guess), lay)
     }
 
-    /// The same as [`View::write_settled`] by the file, and by way of `staged`.
+    /// The same as [`View::write`] by the file, and by way of `staged`.
     pub(crate) fn write_by_file(
         self,
         position: u64,
-        guess: Header,
+        header: Header,
         key: &[u8],
         staged: &mut Vec<u8>,
         fill: impl FnOnce(&mut [u8]),
-        settle: impl FnOnce() -> Result<Before>,
     ) -> Result<()> {
         let segment = self.segment_at(position)?;
         let form = Form { position, version: position, salt: segment.salt() };
         staged.clear();
-        staged.resize(len(&guess), 0);
-        form.lay(guess, staged, key, fill, settle)?;
+        staged.resize(len(&header), 0);
+        form.lay(header, staged, key, fill, || Ok(header.before()))?;
         segment.overwrite(segment.offset(position), staged);
         Ok(())
     }

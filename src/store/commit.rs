@@ -130,8 +130,7 @@ impl Reader<'_> {
                 reach(if header.commit { Point::AppendLast } else { Point::AppendRecord });
                 let (position, fill) = (plan.position, |to: &mut [u8]| to.copy_from_slice(value));
                 if coarse && plan.size <= PAGE {
-                    let before = || Ok(header.before());
-                    self.log.write_by_file(position, header, op.key, &mut staged, fill, before)?;
+                    self.log.write_by_file(position, header, op.key, &mut staged, fill)?;
                 } else {
                     self.log.write(position, header, op.key, fill)?;
                 }

@@ -218,13 +218,8 @@ impl Reader<'_> {
         if let Some((_, First::Candidate(_, prev))) = guess {
             header = header.after(Before { prev: *prev, live: true });
         }
-        if self.is_better_by_file(writer, single, plan.size) {
-            let mut staged = std::mem::take(&mut writer.staged);
-            let settle = || self.settle(writer, op, plan, guess);
-            let written =
-                self.log.write_by_file(position, header, op.key, &mut staged, fill, settle);
-            writer.staged = staged;
-            return written;
+        if single.durable && self.is_cheaper_by_file(writer, plan.size) {
+            return self.log.write_by_file(position, header, op.key, &mut writer.staged, fill);
         }
         let settle = || self.settle(writer, op, plan, guess);
         self.log.write_settled(position, header, op.key, fill, settle)
@@ -246,12 +241,9 @@ impl Reader<'_> {
     }
 
     /// A record that is synced next is written by the file at less cost than by the mapping: a store to a page that was synced
-    /// since the last one takes a page fault, and the sync then has to take the right to store there out of the page table again. And
-    /// some pages are not to be stored to at all.
-    #[inline]
-    fn is_better_by_file(self, writer: &Writer, single: &Single<'_>, size: u64) -> bool {
-        let cheaper = single.durable && self.engine.cells.durable() >= writer.tail.position;
-        size <= PAGE && (cheaper || self.log.is_coarse(writer.tail))
+    /// since the last one takes a page fault, and the sync then has to take the right to store there out of the page table again.
+    fn is_cheaper_by_file(self, writer: &Writer, size: u64) -> bool {
+        size <= PAGE && self.engine.cells.durable() >= writer.tail.position
     }
 }
 
