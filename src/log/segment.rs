@@ -36,7 +36,7 @@ pub(crate) struct Segment {
     pub(super) file: Arc<dyn File>,
     /// Up to where the pages have been written, if they come into memory one at a time; 0 if not.
     written: AtomicUsize,
-    /// Up to where they may be in a large piece all the same, since another process has that mapped.
+    /// Up to where they may be in a large piece all the same, if another process has that mapped.
     coarse: AtomicUsize,
     /// So many syncs in turn were of little.
     little: AtomicUsize,

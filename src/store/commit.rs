@@ -122,7 +122,6 @@ impl Reader<'_> {
         reach(Point::SpaceReserved);
         let early = planted(Bug::ApplyBeforeMark);
         let coarse = self.log.is_coarse(writer.tail);
-        let mut staged = std::mem::take(&mut writer.staged);
         for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
             if !plan.skip {
                 let value = op.value.unwrap_or_default();
@@ -130,7 +129,7 @@ impl Reader<'_> {
                 reach(if header.commit { Point::AppendLast } else { Point::AppendRecord });
                 let (position, fill) = (plan.position, |to: &mut [u8]| to.copy_from_slice(value));
                 if coarse && plan.size <= PAGE {
-                    self.log.write_by_file(position, header, op.key, &mut staged, fill)?;
+                    self.log.write_by_file(position, header, op.key, &mut writer.staged, fill)?;
                 } else {
                     self.log.write(position, header, op.key, fill)?;
                 }
@@ -139,7 +138,6 @@ impl Reader<'_> {
                 }
             }
         }
-        writer.staged = staged;
         self.engine.check_mappings(half)?;
         // Invariant I2: the commit mark stands before the index leads to any record of the batch.
         writer.tail = tail;
