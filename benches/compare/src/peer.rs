@@ -160,6 +160,7 @@ pub fn kinds() -> Vec<&'static Kind> {
         &peers::mapstone::KIND,
         &peers::mapstone::HUGE,
         &peers::bare::KIND,
+        &peers::bare::HUGE,
         &peers::floor::KIND,
         #[cfg(feature = "heed")]
         &peers::heed::KIND,

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use anyhow::{Result, ensure};
 
+use super::Pages;
 use super::mapped::{LINE, Mapped};
 use crate::peer::Setup;
 
@@ -31,9 +32,9 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn open(dir: &Path, setup: Setup) -> Result<Log> {
-        let records = Mapped::open(&dir.join("log"), LEN, setup)?;
-        let live = Mapped::open(&dir.join("live"), LEN / ALIGN / 8, setup)?;
+    pub fn open(dir: &Path, setup: Setup, pages: Pages) -> Result<Log> {
+        let records = Mapped::open(&dir.join("log"), LEN, setup, pages)?;
+        let live = Mapped::open(&dir.join("live"), LEN / ALIGN / 8, setup, pages)?;
         let log = Log { records, live };
         if log.end().load(Relaxed) == 0 {
             log.end().store(START as u64, Relaxed);

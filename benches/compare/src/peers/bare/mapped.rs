@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use anyhow::Result;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
+use super::Pages;
 use crate::peer::Setup;
 
 /// What the processor moves between memory and its cache.
@@ -24,7 +25,7 @@ pub struct Mapped {
 
 impl Mapped {
     /// A new file has `len` bytes, a multiple of a line's, of which none is on the disk before it is reserved or written.
-    pub fn open(path: &Path, len: usize, setup: Setup) -> Result<Mapped> {
+    pub fn open(path: &Path, len: usize, setup: Setup, pages: Pages) -> Result<Mapped> {
         let mut options = OpenOptions::new();
         let file = options.create(true).truncate(false).read(true).write(true).open(path)?;
         if file.metadata()?.len() == 0 {
@@ -33,6 +34,10 @@ impl Mapped {
         let map = MmapOptions::new().map_raw(&file)?;
         if setup.is_tight() {
             map.advise(Advice::Random)?;
+        }
+        if pages == Pages::Huge {
+            // A kernel without them says that it is invalid.
+            let _ = map.advise(Advice::HugePage);
         }
         Ok(Mapped { file, map })
     }

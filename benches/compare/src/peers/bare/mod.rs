@@ -24,8 +24,13 @@ pub const KIND: Kind = Kind {
     shared: true,
     many: true,
     floor: true,
-    open,
+    open: |dir, setup| open(dir, setup, Pages::Small),
     ..PLAIN
+};
+pub const HUGE: Kind = Kind {
+    name: "bare memory (huge pages)",
+    open: |dir, setup| open(dir, setup, Pages::Huge),
+    ..KIND
 };
 
 /// Keys whose cache misses are waited for together.
@@ -33,13 +38,20 @@ const GROUP: usize = 32;
 /// What of a record is fetched for a get: the most that a short value takes.
 const RECORD: usize = 192;
 
+/// The files are mapped in pages of 4 KiB, or in huge ones where the kernel has them.
+#[derive(Clone, Copy, PartialEq)]
+enum Pages {
+    Small,
+    Huge,
+}
+
 struct Bare {
     log: Log,
     table: Table,
 }
 
-fn open(dir: &Path, setup: Setup) -> Result<Box<dyn Peer>> {
-    let (log, table) = (Log::open(dir, setup)?, Table::open(dir, setup)?);
+fn open(dir: &Path, setup: Setup, pages: Pages) -> Result<Box<dyn Peer>> {
+    let (log, table) = (Log::open(dir, setup, pages)?, Table::open(dir, setup, pages)?);
     Ok(Box::new(Bare { log, table }))
 }
 

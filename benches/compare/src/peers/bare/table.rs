@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use anyhow::{Result, ensure};
 
+use super::Pages;
 use super::mapped::{LINE, Line, Mapped};
 use crate::peer::Setup;
 
@@ -44,10 +45,10 @@ impl Entry<'_> {
 }
 
 impl Table {
-    pub fn open(dir: &Path, setup: Setup) -> Result<Table> {
+    pub fn open(dir: &Path, setup: Setup, pages: Pages) -> Result<Table> {
         let first = setup.keys.max(LEAST) as usize * 10 / 6 / SLOTS + 1;
         let len = (1 + (first << LEVELS)) * LINE;
-        let table = Table(Mapped::open(&dir.join("table"), len, setup)?);
+        let table = Table(Mapped::open(&dir.join("table"), len, setup, pages)?);
         if table.first().load(Relaxed) == 0 {
             table.first().store(first as u64, Relaxed);
             table.reserve(0)?;
