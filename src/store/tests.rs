@@ -219,3 +219,50 @@ fn a_file_that_cannot_be_written_is_stored_to() {
         assert_eq!(get(&after, key).as_deref(), Some(&value[..]));
     }
 }
+
+/// Bytes of log that a checkpoint syncs while nobody can write, and how often it has synced before, beside a writer that puts so many
+/// hundredths of what each sync makes durable.
+fn beside(hundredths: u64) -> (u64, u32) {
+    let disk = SimDisk::new(21);
+    let mut options = Options::new();
+    options.segment_size(1 << 20).background(false).checkpoint_interval(u64::MAX);
+    let engine = Arc::new(Engine::open(disk.disk(), &options).expect("an open store"));
+    let load = {
+        let engine = Arc::clone(&engine);
+        move |bytes: u64| {
+            let end = engine.committed() + bytes;
+            while engine.committed() < end {
+                put(&engine, b"key", &[1; 60_000]);
+            }
+        }
+    };
+    load(4 << 20);
+    let left = Rc::new(RefCell::new((None, 0)));
+    at_points(Some(Box::new({
+        let (engine, left) = (Arc::clone(&engine), Rc::clone(&left));
+        let before = RefCell::new(engine.cells.durable());
+        move |point| match point {
+            Point::SyncBegun if left.borrow().0.is_none() => {
+                let synced = engine.committed() - before.replace(engine.committed());
+                left.borrow_mut().1 += 1;
+                load(synced * hundredths / 100);
+            }
+            Point::CheckpointLogged => {
+                left.borrow_mut().0 = Some(engine.committed() - engine.cells.durable());
+            }
+            _ => {}
+        }
+    })));
+    engine.checkpoint().expect("space");
+    at_points(None);
+    let (left, syncs) = left.take();
+    (left.expect("a checkpoint"), syncs)
+}
+
+#[test]
+fn a_checkpoint_syncs_the_log_beside_a_load_as_long_as_less_and_less_is_left() {
+    let (little, syncs) = beside(75);
+    assert!(little < 1 << 20 && syncs > 4, "{little} bytes after {syncs} syncs");
+    let (much, syncs) = beside(100);
+    assert!(much > 3 << 20 && syncs < 4, "{much} bytes after {syncs} syncs");
+}
