@@ -95,10 +95,11 @@ impl View<'_> {
         paced.then(|| segment.end().min(segment.start() + self.log.segment_bytes))
     }
 
-    /// A store where the log ends makes much dirty although little is synced at a time: what is written by the file does not.
-    #[inline]
-    pub(crate) fn is_coarse(self, tail: Tail) -> bool {
-        self.known(tail.segment).is_some_and(|segment| segment.is_coarse(tail.position))
+    /// Up to where a store to the segment in which the log ends may make much dirty although little is synced at a time: what is written
+    /// by the file does not. 0 if it may not.
+    #[cold]
+    pub(crate) fn coarse(self, tail: Tail) -> u64 {
+        self.known(tail.segment).and_then(Segment::coarse).unwrap_or_default()
     }
 
     /// Says that records between two ends of the log come next. Only a hint.

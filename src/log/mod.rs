@@ -20,7 +20,7 @@ pub use around::ReadAhead;
 pub(crate) use make::{SPARE, UNFINISHED};
 pub(crate) use record::Record;
 pub(crate) use scan::Scan;
-pub(crate) use segment::Segment;
+pub(crate) use segment::{LITTLE, Segment};
 pub(crate) use view::View;
 
 use crate::error::{Error, Result};

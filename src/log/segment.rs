@@ -15,7 +15,7 @@ use crate::sys::{Access, Disk, File, Region};
 
 /// After two syncs of less than this the pages that follow come into memory one at a time: a piece of the page cache is about as large,
 /// and a sync writes all of it.
-const LITTLE: u64 = 128 << 10;
+pub(crate) const LITTLE: u64 = 128 << 10;
 /// After one of this or more they come in pieces again: that takes a third of the time, and such a sync writes whole pieces anyway.
 const MUCH: u64 = 4 << 20;
 /// So much behind the end of the log is written with it when it comes to pages that were never written. To note that they are costs
@@ -229,11 +229,12 @@ impl Segment {
 
     /// Has the pages come one at a time from here on. What is there is in pieces, perhaps, so it has to go first. The kernel would
     /// write what is dirty for that, and if it failed to, drop it: so nothing may be dirty. And a file system that goes down in
-    /// the middle of a sync may call it a success (ext4 does), but not the next one: so there is another.
+    /// the middle of a sync may call it a success (ext4 does), but not the next one: so there is another. It is one of all the file,
+    /// since a piece that was made ready for a load is dirty, whoever made it, and would stay.
     #[cold]
     fn page_by_page(&self, end: usize) -> io::Result<()> {
         let from = (end - 1) / PIECE * PIECE;
-        self.region.sync(from, end - from)?;
+        self.file.sync()?;
         self.region.singly(from);
         self.file.evict(from as u64);
         self.coarse.store(from + PIECE, Relaxed);
@@ -241,11 +242,12 @@ impl Segment {
         Ok(())
     }
 
-    /// A store to the page at `position` may make more dirty than that page, although a sync is to write little: the page is in a large
-    /// piece, which could not be let go if another process has it mapped. Written by the file it is that page alone.
-    #[inline]
-    pub(super) fn is_coarse(&self, position: u64) -> bool {
-        self.written.load(Relaxed) > 0 && self.offset(position) < self.coarse.load(Relaxed)
+    /// Up to where a store may make more dirty than its page, although a sync is to write little: the page is in a large piece, which
+    /// could not be let go if another process has it mapped. Written by the file it is that page alone. None if there is no such place,
+    /// or no longer.
+    pub(super) fn coarse(&self) -> Option<u64> {
+        let coarse = self.coarse.load(Relaxed) as u64;
+        (self.written.load(Relaxed) > 0).then_some(self.start + coarse)
     }
 
     /// Makes pages dirty before the log comes to them; false if they come by themselves.

@@ -4,11 +4,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::error::{Error, Result};
 use crate::faults::{Bug, Point, planted, reach};
-use crate::format::PAGE;
 use crate::format::meta::Counters;
 use crate::format::record::{Header, Kind};
 use crate::index::Editor;
-use crate::log::{Draft, Tail, View};
+use crate::log::{Draft, LITTLE, Tail, View};
 use crate::options::Durability;
 use crate::sys::Pin;
 
@@ -121,14 +120,13 @@ impl Reader<'_> {
         let tail = self.engine.reserve(half, writer, self.log, plans)?;
         reach(Point::SpaceReserved);
         let early = planted(Bug::ApplyBeforeMark);
-        let coarse = self.log.is_coarse(writer.tail);
         for (i, (plan, op)) in plans.iter().zip(ops).enumerate() {
             if !plan.skip {
                 let value = op.value.unwrap_or_default();
                 let header = header(plan, op, value.len(), i == last);
                 reach(if header.commit { Point::AppendLast } else { Point::AppendRecord });
                 let (position, fill) = (plan.position, |to: &mut [u8]| to.copy_from_slice(value));
-                if coarse && plan.size <= PAGE {
+                if self.is_coarse(writer, plan.size) {
                     self.log.write_by_file(position, header, op.key, &mut writer.staged, fill)?;
                 } else {
                     self.log.write(position, header, op.key, fill)?;
@@ -165,18 +163,32 @@ impl Reader<'_> {
     }
 }
 
+impl Reader<'_> {
+    /// A record of this size makes much more dirty than it has if it is stored by the mapping, and is written by the file instead.
+    #[inline]
+    pub(super) fn is_coarse(self, writer: &Writer, size: u64) -> bool {
+        writer.tail.position < writer.coarse
+            && size <= LITTLE
+            && self.log.coarse(writer.tail) > writer.tail.position
+    }
+}
+
 impl Engine {
     /// Reserves log space for all records; on failure everything is as before, or else the handle is poisoned.
     pub(super) fn reserve(
         &self,
         half: &WriterHalf,
-        writer: &Writer,
+        writer: &mut Writer,
         log: View<'_>,
         plans: &mut [Plan],
     ) -> Result<Tail> {
         let tail = match self.reserve_here(log, writer.tail, plans) {
             Some(tail) => tail,
-            None => self.with_space(|| self.reserve_beyond(half, writer, plans))?,
+            None => {
+                let tail = self.with_space(|| self.reserve_beyond(half, writer, plans))?;
+                writer.coarse = log.coarse(tail);
+                tail
+            }
         };
         log.announce(writer.tail, tail);
         Ok(tail)

@@ -173,6 +173,8 @@ pub(crate) struct Writer {
     plans: plan::Plans,
     /// Where the log's end is to be when pages ahead of it are next asked for.
     ask_at: u64,
+    /// Before this position a store to the log may make much dirty.
+    coarse: u64,
     /// Memory for a record that is written by its file, used again by every commit.
     staged: Vec<u8>,
     /// The number that the turns of all who share the store had when this handle's last one ended.

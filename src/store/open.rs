@@ -345,6 +345,7 @@ impl Writer {
             tables: HashSet::new(),
             plans: Plans::default(),
             ask_at: 0,
+            coarse: 0,
             staged: Vec::new(),
             turn: u64::MAX,
         }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::format::hash::Hash;
-use crate::format::record;
+use crate::format::record::{self, Before};
 use crate::index::{First, Place, Probe};
 use crate::log::Record;
 
@@ -214,6 +214,11 @@ impl Reader<'_> {
 }
 
 impl Plan {
+    /// What the record says of the version before it.
+    pub(super) fn before(&self) -> Before {
+        Before { prev: self.prev, live: self.live_before }
+    }
+
     fn replaces(&mut self, place: Place, record: &Record<'_>) {
         self.place = Some(place);
         self.prev = record.position();

@@ -218,7 +218,12 @@ impl Reader<'_> {
         if let Some((_, First::Candidate(_, prev))) = guess {
             header = header.after(Before { prev: *prev, live: true });
         }
-        if single.durable && self.is_cheaper_by_file(writer, plan.size) {
+        let cheaper = single.durable && self.is_cheaper_by_file(writer, plan.size);
+        if cheaper || self.is_coarse(writer, plan.size) {
+            if let Some(look) = guess {
+                self.plan_one(writer, plan, op, look)?;
+                header = header.after(plan.before());
+            }
             return self.log.write_by_file(position, header, op.key, &mut writer.staged, fill);
         }
         let settle = || self.settle(writer, op, plan, guess);
@@ -237,7 +242,7 @@ impl Reader<'_> {
         if let Some(look) = guess {
             self.plan_one(writer, plan, op, look)?;
         }
-        Ok(Before { prev: plan.prev, live: plan.live_before })
+        Ok(plan.before())
     }
 
     /// A record that is synced next is written by the file at less cost than by the mapping: a store to a page that was synced

@@ -37,8 +37,9 @@ fn stop_before_the_index(engine: &Engine, key: &[u8], value: &[u8]) {
     let pin = Pin::new();
     let reader = engine.reader(&pin);
     let mut plan = reader.plan_single(&writer, &op).expect("sound");
-    let tail =
-        engine.reserve(half, &writer, reader.log, std::slice::from_mut(&mut plan)).expect("space");
+    let tail = engine
+        .reserve(half, &mut writer, reader.log, std::slice::from_mut(&mut plan))
+        .expect("space");
     let header = header(&plan, &op, value.len(), true);
     let written = reader.log.write(plan.position, header, key, |to| to.copy_from_slice(value));
     written.expect("reserved");

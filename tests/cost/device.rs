@@ -74,12 +74,23 @@ pub(crate) fn child(dir: &Path) {
     store.close().expect("a sound disk");
     commits("one put, store reopened", &open(), &at, 10_000, 1);
     let busy = Options::new().compaction(None).open(at.join("busy")).expect("a store");
-    put(&busy, 0..4 * LOAD);
-    // As another process does: where the log ends a huge page is mapped, which the writer cannot have let go.
-    let reader = Store::open_read_only(at.join("busy")).expect("a store");
+    let reader = load(&busy, &at.join("busy"));
+    // Into what was made ready for the load, too.
+    commits("batch of 2 after a load, while others read", &busy, &at, 8000, 2);
+    let _reader = (reader, load(&busy, &at.join("busy")));
+    tell("put and sync after a load, while others read", &at, 8000, |n| {
+        busy.put(key(n), VALUE).expect("room");
+        busy.sync().expect("a sound disk");
+    });
+}
+
+/// Puts much at once, and has where the log ends mapped as another process does: a huge page that the writer cannot have let go.
+fn load(store: &Store, path: &Path) -> Store {
+    put(store, 0..4 * LOAD);
+    let reader = Store::open_read_only(path).expect("a store");
     assert!((0..4 * LOAD).all(|i| reader.contains(key(i)).expect("readable")));
-    busy.checkpoint().expect("a sound disk");
-    commits("batch of 2 after a load, while others read", &busy, &at, 2000, 2);
+    store.checkpoint().expect("a sound disk");
+    reader
 }
 
 /// The least that makes something durable.
