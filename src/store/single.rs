@@ -213,21 +213,34 @@ impl Reader<'_> {
         guess: Option<&Look>,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<()> {
+        if single.durable && self.is_cheaper_by_file(writer, plan.size)
+            || self.is_coarse(writer, plan.size)
+        {
+            return self.write_single_by_file(writer, single, plan, guess, fill);
+        }
         let (op, position) = (&single.op, plan.position);
         let mut header = header(plan, op, single.len, true);
         if let Some((_, First::Candidate(_, prev))) = guess {
             header = header.after(Before { prev: *prev, live: true });
         }
-        let cheaper = single.durable && self.is_cheaper_by_file(writer, plan.size);
-        if cheaper || self.is_coarse(writer, plan.size) {
-            if let Some(look) = guess {
-                self.plan_one(writer, plan, op, look)?;
-                header = header.after(plan.before());
-            }
-            return self.log.write_by_file(position, header, op.key, &mut writer.staged, fill);
-        }
         let settle = || self.settle(writer, op, plan, guess);
         self.log.write_settled(position, header, op.key, fill, settle)
+    }
+
+    /// The same by the file, once the plan is complete.
+    #[inline(never)]
+    fn write_single_by_file(
+        self,
+        writer: &mut Writer,
+        single: &Single<'_>,
+        plan: &mut Plan,
+        guess: Option<&Look>,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<()> {
+        let op = &single.op;
+        self.settle(writer, op, plan, guess)?;
+        let header = header(plan, op, single.len, true);
+        self.log.write_by_file(plan.position, header, op.key, &mut writer.staged, fill)
     }
 
     /// What the record has to say about the version before, once the plan is complete.
