@@ -14,7 +14,7 @@ const WIDTH: i32 = 860;
 const TOP: i32 = 58;
 const STEP: i32 = 30;
 const BAR: i32 = 20;
-const LEFT: i32 = 170;
+const LEFT: i32 = 200;
 /// Room for the figure behind the longest bar.
 const RIGHT: i32 = 190;
 const OWN_COLOUR: RGBColor = RGBColor(0xC2, 0x41, 0x0C);
