@@ -192,3 +192,36 @@ fn huge_pages_are_had_where_they_are_asked_for() {
     assert!(store.verify().expect("readable").is_ok());
     assert_eq!(store.stats().expect("figures").entries, KEYS);
 }
+
+/// Bytes that this thread has written, or made dirty.
+fn dirtied() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/io").expect("a kernel that counts");
+    let bytes = text.lines().find_map(|line| line.strip_prefix("write_bytes: ")).expect("a count");
+    bytes.parse().expect("a number")
+}
+
+/// What was made ready for the load is in pieces of 2 MiB, and dirty, which keeps them in memory: also when another handle goes on.
+#[test]
+fn little_is_written_at_a_time_right_after_a_load() {
+    const PUTS: u64 = 400;
+    let dir = dir();
+    for again in [false, true] {
+        let path = dir.path().join(format!("{again}"));
+        let mut store = Store::open(&path).expect("a store");
+        load(&store, Duration::from_millis(1));
+        store.sync().expect("a sound disk");
+        if again {
+            store.close().expect("a sound disk");
+            store = Store::open(&path).expect("a store");
+        }
+        let (from, before) = (store.position().as_u64(), dirtied());
+        for i in 0..PUTS {
+            store.put(key(i), vec![b'w'; 12_000]).expect("room");
+            store.sync().expect("a sound disk");
+        }
+        assert!(store.position().as_u64() > from + 4 * MIB, "behind what was made ready");
+        let each = (dirtied() - before) / PUTS;
+        println!("{} KiB for each of 12,000 bytes, opened again: {again}", each >> 10);
+        assert!(each < 64 << 10, "{each} bytes for each of 12,000");
+    }
+}
