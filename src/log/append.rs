@@ -99,7 +99,7 @@ impl View<'_> {
     /// by the file does not. 0 if it may not.
     #[cold]
     pub(crate) fn coarse(self, tail: Tail) -> u64 {
-        self.known(tail.segment).and_then(Segment::coarse).unwrap_or_default()
+        self.known(tail.segment).map_or(0, Segment::coarse)
     }
 
     /// Says that records between two ends of the log come next. Only a hint.

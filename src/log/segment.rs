@@ -243,11 +243,13 @@ impl Segment {
     }
 
     /// Up to where a store may make more dirty than its page, although a sync is to write little: the page is in a large piece, which
-    /// could not be let go if another process has it mapped. Written by the file it is that page alone. None if there is no such place,
-    /// or no longer.
-    pub(super) fn coarse(&self) -> Option<u64> {
-        let coarse = self.coarse.load(Relaxed) as u64;
-        (self.written.load(Relaxed) > 0).then_some(self.start + coarse)
+    /// could not be let go if another process has it mapped. Written by the file it is that page alone. 0 if there is no such place, or
+    /// no longer.
+    pub(super) fn coarse(&self) -> u64 {
+        match self.written.load(Relaxed) {
+            0 => 0,
+            _ => self.start + self.coarse.load(Relaxed) as u64,
+        }
     }
 
     /// Makes pages dirty before the log comes to them; false if they come by themselves.

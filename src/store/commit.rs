@@ -161,9 +161,7 @@ impl Reader<'_> {
         self.engine.account(writer, used.map(|(plan, op)| (plan, op.value.is_some())));
         Ok(writer.counters.position)
     }
-}
 
-impl Reader<'_> {
     /// A record of this size makes much more dirty than it has if it is stored by the mapping, and is written by the file instead.
     #[inline]
     pub(super) fn is_coarse(self, writer: &Writer, size: u64) -> bool {
