@@ -234,11 +234,12 @@ impl Segment {
     #[cold]
     fn page_by_page(&self, end: usize) -> io::Result<()> {
         let from = (end - 1) / PIECE * PIECE;
+        // From here on no more is made ready.
+        self.written.store(end, Relaxed);
         self.file.sync()?;
         self.region.singly(from);
         self.file.evict(from as u64);
         self.coarse.store(from + PIECE, Relaxed);
-        self.written.store(end, Relaxed);
         Ok(())
     }
 
